@@ -1,0 +1,1 @@
+"""pimsim: cycle-approximate simulation of systems with processing-in-memory."""

@@ -1,0 +1,65 @@
+"""LPDDR5X parts (x16 channel, bank-group mode, WCK:CK 4:1) and the PIM unit that sits in their banks."""
+
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
+
+LPDDR5X_8533_16GB_X16 = DramSpec(
+    name="lpddr5x-8533-16gb-x16",
+    family="lpddr5",
+    source="JESD209-5C bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a 16 Gb channel from "
+    "JESD209-5B table 235; two ranks a channel as in 16 GB phones (12 GB phones: estimate, 12 Gb dies)",
+    density_gbit=16,
+    data_rate_mtps=8533,
+    tck_fs=937_500,
+    clock_ratio=8,
+    geometry=DramGeometry(
+        ranks=2, bank_groups=4, banks_per_group=4, rows=2**16, columns=2**10, dq_bits=16, burst_length=16
+    ),
+    timings={
+        "RCD": AtLeast(ns=18, ck=2),  # activate to read
+        "RCD_WR": AtLeast(ns=8, ck=2),  # activate to write (LPDDR5X)
+        "RPpb": AtLeast(ns=18, ck=2),  # precharge one bank
+        "RPab": AtLeast(ns=21, ck=2),  # precharge all banks
+        "RAS": AtLeast(ns=42, ck=3),  # activate to precharge
+        "RRD": AtLeast(ns=3.75, ck=2),  # activate to activate, other bank
+        "FAW": AtLeast(ns=15),  # four activates
+        "RTP": AtLeast(ns=7.5, ck=2),  # read to precharge
+        "WR": AtLeast(ns=34, ck=3),  # end of write data to precharge
+        "WTR_S": AtLeast(ns=6.25, ck=4),  # end of write data to read, other bank group
+        "WTR_L": AtLeast(ns=12, ck=4),  # end of write data to read, same bank group
+        "REFI": AtLeast(ns=3906),  # average interval of all-bank refreshes
+        "REFIpb": AtLeast(ns=488),  # average interval of per-bank refreshes
+        "RFCab": AtLeast(ns=280),  # all-bank refresh
+        "RFCpb": AtLeast(ns=140),  # per-bank refresh
+        "PBR2PBR": AtLeast(ns=90),  # per-bank refresh to per-bank refresh
+        "PBR2ACT": AtLeast(ns=7.5),  # per-bank refresh to activate of another bank
+    },
+    latencies_ck={
+        "RL": 23,  # read latency
+        "WL": 12,  # write latency, set A
+        "BL": 2,  # BL/n_min of a burst of 16
+        "BL_L": 4,  # BL/n_max: the same burst seen by its own bank group
+        "CCD_S": 2,
+        "CCD_L": 4,
+        "PPD": 2,  # precharge to precharge
+        "AAD": 8,  # first to second half of an activate, at most
+        "CS": 2,  # idle clocks of the bus between ranks
+        "WCKPST": 1,  # data clock runs on after a burst
+    },
+)
+
+LPDDR5X_PIM_8533 = PimSpec(
+    name="lpddr5x-pim-8533",
+    dram="lpddr5x-8533-16gb-x16",
+    source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 546.1 GB/s of a x64 package at "
+    "8533 MT/s (614 GB/s at 9600: Samsung, Hot Chips 2026); BF16 as emulated by PIM-SHERPA; accumulators, "
+    "register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
+    lanes_bits=256,
+    accumulators=8,
+    source_bytes=256,
+    lane_reduction=True,
+    result_bytes=4,
+    weight_dtypes={"bf16": 16, "int8": 8, "int4": 4},
+    mode_ck=32,
+    mac_pipeline_ck=16,
+    mode_accesses=2,
+)

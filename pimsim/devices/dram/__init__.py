@@ -1,0 +1,1 @@
+"""Command-accurate DRAM channels: the scheduler, its drivers, and an independent auditor."""

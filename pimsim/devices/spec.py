@@ -1,0 +1,266 @@
+"""Parts as frozen, self-checking tables: what a datasheet says, in its names and units.
+
+A part holds raw values only; everything derived (clocks, rules, bandwidth) is computed from them.
+Every part names its source, and a value that nobody published is marked as an estimate there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pimsim.errors import SpecError
+
+
+def fs_from_ns(ns: float) -> int:
+    """Femtoseconds of a datasheet value in ns (datasheets give at most three decimals of ns)."""
+    return round(ns * 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtLeast:
+    """A datasheet minimum: the longer of `ns` nanoseconds and `ck` clocks."""
+
+    ns: float = 0.0
+    ck: int = 0
+
+    def clocks(self, tck_fs: int) -> int:
+        """Whole clocks of `tck_fs` femtoseconds that satisfy both halves, rounded up exactly."""
+        return max(self.ck, -(-fs_from_ns(self.ns) // tck_fs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DramGeometry:
+    """One channel: counts per level; `columns` in units of `dq_bits`; a bank is rows x columns."""
+
+    ranks: int
+    bank_groups: int
+    banks_per_group: int
+    rows: int
+    columns: int
+    dq_bits: int
+    burst_length: int
+
+    @property
+    def banks(self) -> int:
+        """Banks of one rank."""
+        return self.bank_groups * self.banks_per_group
+
+    @property
+    def burst_bytes(self) -> int:
+        return self.dq_bits * self.burst_length // 8
+
+    @property
+    def row_bytes(self) -> int:
+        return self.columns * self.dq_bits // 8
+
+    @property
+    def bursts_per_row(self) -> int:
+        return self.columns // self.burst_length
+
+    @property
+    def rank_bytes(self) -> int:
+        return self.banks * self.rows * self.row_bytes
+
+    @property
+    def channel_bytes(self) -> int:
+        return self.ranks * self.rank_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DramSpec:
+    """One DRAM part as seen by one channel.
+
+    family: which rule set applies (`pimsim.devices.rules.FAMILIES`), e.g. "lpddr5".
+    density_gbit: capacity of one rank of the channel; stated to be checked against `geometry`.
+    tck_fs: length of one command clock in femtoseconds (exact: LPDDR5X-8533 is 937 500).
+    data_rate_mtps: transfers a second and pin, stated to be checked against `tck_fs`.
+    clock_ratio: transfers per command clock and pin (LPDDR5 with WCK:CK 4:1 is 8; DDR is 2).
+    timings: datasheet name -> AtLeast; the family says which names it needs.
+    latencies_ck: read and write latency and other values that the standard gives in clocks only.
+    currents_ma: datasheet supply currents for the energy model; empty where none are public.
+    """
+
+    name: str
+    family: str
+    source: str
+    density_gbit: int
+    data_rate_mtps: int
+    tck_fs: int
+    clock_ratio: int
+    geometry: DramGeometry
+    timings: dict[str, AtLeast]
+    latencies_ck: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        g = self.geometry
+        for f in fields(g):
+            if getattr(g, f.name) < 1:
+                raise SpecError(f"{self.name}: geometry.{f.name}={getattr(g, f.name)}; wanted at least 1")
+        held = g.rank_bytes * 8
+        if held != self.density_gbit * 2**30:
+            raise SpecError(
+                f"{self.name}: geometry holds {held / 2**30:g} Gbit a rank but density_gbit={self.density_gbit}: "
+                f"{g.banks} banks x {g.rows} rows x {g.columns} columns x {g.dq_bits} bits"
+            )
+        if g.columns % g.burst_length:
+            raise SpecError(f"{self.name}: {g.columns} columns are no multiple of burst length {g.burst_length}")
+        if self.tck_fs < 1:
+            raise SpecError(f"{self.name}: tck_fs={self.tck_fs}; wanted a clock period in femtoseconds")
+        rate = self.clock_ratio * 1e9 / self.tck_fs
+        if abs(rate - self.data_rate_mtps) > 0.002 * self.data_rate_mtps:
+            raise SpecError(
+                f"{self.name}: {self.clock_ratio} transfers a clock of {self.tck_fs} fs are {rate:.0f} MT/s "
+                f"but data_rate_mtps={self.data_rate_mtps}"
+            )
+        for name, value in self.timings.items():
+            if value.ns < 0 or value.ck < 0:
+                raise SpecError(f"{self.name}: timings[{name!r}]={value}; wanted no negative value")
+
+    @property
+    def burst_ck(self) -> int:
+        """Clocks that one burst occupies the data bus."""
+        return -(-self.geometry.burst_length // self.clock_ratio)
+
+    @property
+    def peak_bytes_per_s(self) -> float:
+        """Peak of one channel: bytes of a burst over the time it occupies the bus."""
+        return self.geometry.burst_bytes / (self.burst_ck * self.tck_fs * 1e-15)
+
+
+class Clocks:
+    """A part's timings in whole clocks under their datasheet names: `n.RCD`, `n.RL`.
+
+    A name that the part lacks is an error that says so, never a silent zero.
+    """
+
+    def __init__(self, spec: DramSpec) -> None:
+        self._part = spec.name
+        self._values = {k: v.clocks(spec.tck_fs) for k, v in spec.timings.items()}
+        self._values.update(spec.latencies_ck)
+        self._values.setdefault("BL", spec.burst_ck)
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            return int(self.__dict__["_values"][name])
+        except KeyError:
+            if name.startswith("__"):
+                raise AttributeError(name) from None
+            raise SpecError(f"{self.__dict__['_part']}: timing {name!r} is missing; add it to the part") from None
+
+    def has(self, name: str) -> bool:
+        return name in self._values
+
+    def as_dict(self) -> dict[str, int]:
+        return dict(self._values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PimSpec:
+    """One processing-in-memory unit and how it is driven; it sits in every bank of a DRAM part.
+
+    lanes_bits: width of the datapath of one unit and of one column access.
+    accumulators: results that one unit holds while a row is multiplied (output rows of a tile).
+    source_bytes: input-vector register space of one unit (written to all banks at once).
+    lane_reduction: True when an adder tree sums the lanes, so one accumulator is one number.
+    result_bytes: size of one result as read by the host.
+    weight_dtypes: weight type -> bits.
+    mode_ck: clocks that entering or leaving all-bank mode takes after its command.
+    mac_pipeline_ck: clocks from the last MAC to a readable result.
+    units_per_bank: 1 for LPDDR5X-PIM; 0.5 for parts with one unit for two banks.
+    """
+
+    name: str
+    source: str
+    dram: str
+    lanes_bits: int
+    accumulators: int
+    source_bytes: int
+    lane_reduction: bool
+    result_bytes: int
+    weight_dtypes: dict[str, int]
+    mode_ck: int
+    mac_pipeline_ck: int
+    mode_accesses: int
+    units_per_bank: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("lanes_bits", "accumulators", "source_bytes", "result_bytes"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"{self.name}: {name}={getattr(self, name)}; wanted at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSpec:
+    """One cache level. hit_ns: load-to-use time of a hit as seen by a core."""
+
+    name: str
+    size_bytes: int
+    ways: int
+    line_bytes: int
+    hit_ns: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreSpec:
+    """One core class.
+
+    flop_per_ck: peak multiply-add rate at `dtype` bf16, counted as two operations each.
+    gemm_efficiency: share of the peak that the GEMM kernel reaches from its caches.
+    lines_outstanding: cacheable lines in flight towards memory, prefetches included.
+    nc_outstanding: non-cacheable 64-byte loads in flight.
+    store_lines: stores that miss, in flight together.
+    cached_gbps: bandwidth of vector code on data in its caches (norms, softmax, ...).
+    """
+
+    name: str
+    source: str
+    clock_ghz: float
+    flop_per_ck: int
+    l1: CacheSpec
+    l2: CacheSpec
+    gemm_efficiency: float
+    lines_outstanding: int
+    nc_outstanding: int
+    store_lines: int
+    cached_gbps: float
+
+    @property
+    def peak_gflops(self) -> float:
+        return self.clock_ghz * self.flop_per_ck
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuSpec:
+    """A CPU cluster: cores in order of preference, shared caches, path to memory, thread costs.
+
+    path_ns: time of a memory access outside the DRAM channel (core, cluster, fabric, PHY), both ways.
+    cluster_lines: cacheable lines that the whole cluster keeps in flight towards memory.
+    wake_us: handing a step to waiting threads and joining them again (thread pool).
+    create_us: creating and joining one thread (a group made anew for one step pays it for each).
+    """
+
+    name: str
+    source: str
+    cores: tuple[CoreSpec, ...]
+    shared: tuple[CacheSpec, ...]
+    path_ns: float
+    cluster_lines: int
+    wake_us: float
+    create_us: float
+
+    @property
+    def peak_gflops(self) -> float:
+        return sum(core.peak_gflops for core in self.cores)
+
+
+def spec_fields(spec: Any) -> dict[str, Any]:
+    """A part as plain nested dictionaries, for printing and for digests."""
+    if hasattr(spec, "__dataclass_fields__"):
+        return {f.name: spec_fields(getattr(spec, f.name)) for f in fields(spec)}
+    if isinstance(spec, dict):
+        return {str(k): spec_fields(v) for k, v in spec.items()}  # type: ignore[return-value]
+    if isinstance(spec, tuple | list):
+        return [spec_fields(v) for v in spec]  # type: ignore[return-value]
+    return spec  # type: ignore[no-any-return]

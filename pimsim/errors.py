@@ -1,0 +1,35 @@
+"""Errors that a user can act on: each names the thing, what was given and what was wanted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PimsimError(Exception):
+    """Base of every error caused by input; the command line prints it and exits with code 2."""
+
+
+class SpecError(PimsimError):
+    """A part, system or setting contradicts itself or is unknown."""
+
+
+class TraceError(PimsimError):
+    """A trace file or model configuration cannot be read."""
+
+
+class PlacementError(PimsimError):
+    """Bytes do not fit, or lie where the work on them cannot reach them."""
+
+
+class PlanError(PimsimError):
+    """A plan names a task, engine or tensor that does not exist, or can never finish."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest known name, else the list of all known names."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
