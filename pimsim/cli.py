@@ -118,8 +118,7 @@ def run(
 ) -> None:
     """Run one model with one method: time to first token, time per token, memory.
 
-    With --out, the folder gets the result (spans, counters, capacity as CSV, result.json), a timeline
-    for ui.perfetto.dev and figures.
+    With --out, the folder gets the result, a timeline for ui.perfetto.dev and figures.
     """
     from pimsim.report.progress import bar
     from pimsim.result import check_folder
@@ -361,7 +360,7 @@ def reproduce(
             _note(console, f"\n{report.question}\n")
             for title, frame in report.tables.items():
                 print_frame(frame, title, console)
-                _note(console, " ")
+                console.print()
             if report.checks:
                 print_checks(report.checks, console)
             if report.leaves_out:
@@ -392,7 +391,7 @@ def validate(
         return
     console = _console()
     print_frame(frame, f"{what}: {len(frame)} cases", console)
-    _note(console, " ")
+    console.print()
     print_frame(_by_quantity(frame), "By quantity", console)
 
 

@@ -232,17 +232,9 @@ class Result:
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """`frame` as CSV: UTF-8, a header line, floats by `repr`, missing values empty, newline line ends."""
-    lines: list[str] = []
-
-    class Sink:
-        def write(self, text: str) -> None:
-            lines.append(text)
-
-    writer = csv.writer(Sink(), lineterminator="\n")
-    writer.writerow([str(name) for name in frame.columns])
     columns = [[_cell(value) for value in frame[name].tolist()] for name in frame.columns]
-    writer.writerows(zip(*columns, strict=True))
-    return "".join(lines).encode()
+    rows = [[_quoted(str(name)) for name in frame.columns], *zip(*columns, strict=True)]
+    return "".join(",".join(row) + "\n" for row in rows).encode()
 
 
 def write_file(path: str | Path, data: bytes) -> None:
@@ -479,7 +471,14 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(float(value))
-    return str(value)
+    return _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    """One CSV cell (RFC 4180); unlike `csv.writer` in all Pythons, a lone carriage return is quoted."""
+    if any(letter in text for letter in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
 
 
 def _plain(value: object) -> Any:

@@ -5,7 +5,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -67,6 +67,7 @@ def test_equal_results_are_equal_bytes(tmp_path):
 
 
 @settings(max_examples=30, deadline=None)
+@example(rows=[("a\rb", 'c"d,', 0.1, "x"), ("\n", "\u2028", -0.0, "x")])
 @given(
     rows=st.lists(
         st.tuples(

@@ -429,7 +429,7 @@ def _legend(fig: Figure, handles: Sequence[Any]) -> None:
     """A legend above the panels, in as many columns as the figure has room for."""
     if not handles:
         return
-    widths = [0.75 + 0.088 * len(str(handle.get_label())) for handle in handles]  # inches
+    widths = [0.7 + 0.08 * len(str(handle.get_label())) for handle in handles]  # inches
     for columns in range(len(handles), 0, -1):
         rows = -(-len(handles) // columns)
         if sum(max(widths[i : i + rows]) for i in range(0, len(widths), rows)) <= fig.get_figwidth() - 0.2:

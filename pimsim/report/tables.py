@@ -170,4 +170,4 @@ def _table(title: str) -> Table:
 
 
 def _print_plain(text: str, console: Console) -> None:
-    console.out(text, highlight=False)
+    console.out(text, end="", highlight=False)

@@ -69,7 +69,7 @@ def test_the_same_figure_is_the_same_bytes(tmp_path, draw):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize(("draw", "unit"), zip(DRAW, UNITS, strict=True))
+@pytest.mark.parametrize(("draw", "unit"), list(zip(DRAW, UNITS, strict=True)))
 def test_axes_say_their_units(draw, unit):
     axes = draw().axes
     assert unit in {each.get_xlabel() for each in axes} | {each.get_ylabel() for each in axes}

@@ -51,7 +51,7 @@ def test_plain_text():
 
 def test_a_pipe_gets_plain_text_and_a_terminal_a_drawn_table():
     piped = printed(False, lambda console: print_frame(FRAME, "Times", console))
-    assert piped == f"Times\n\n{frame_text(FRAME)}\n"
+    assert piped == f"Times\n\n{frame_text(FRAME)}"
     drawn = printed(True, lambda console: print_frame(FRAME, "Times", console))
     assert "[red]ddb" in drawn
     assert "ttft [s]" in drawn

@@ -1,0 +1,180 @@
+"""The face of the DRAM channels: a part, a controller and a mapping become a `Memory` that runs.
+
+What this model leaves out: self refresh and power-down, temperature-dependent refresh, on-die and
+link ECC, refresh management; refreshes are not postponed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pimsim.devices.dram import engine as e
+from pimsim.devices.rules import COMMANDS, RuleTable, compile_rules, rules_of
+from pimsim.devices.spec import Clocks, DramSpec, PimSpec
+from pimsim.errors import SpecError, suggest
+from pimsim.placement.mapping import AddressMapping
+
+REFRESH_MODES = {"none": e.NO_REFRESH, "all_bank": e.ALL_BANK, "per_bank": e.PER_BANK}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """What a memory controller decides: queues, write drain, who goes first, how it refreshes.
+
+    read_queue, write_queue: requests that wait, a channel.
+    write_high, write_low: write mode starts above `write_high` waiting writes (or when no read waits)
+      and ends below `write_low` when a read waits.
+    row_hit_guard: a row is not closed while an older request hits it.
+    refresh: "none", "all_bank" or "per_bank" (round robin).
+    data_clock: "on_demand" (LPDDR5: a CAS starts it) or "always_on".
+    """
+
+    name: str = "fr-fcfs"
+    read_queue: int = 32
+    write_queue: int = 32
+    write_high: int = 25
+    write_low: int = 7
+    row_hit_guard: bool = True
+    refresh: str = "all_bank"
+    data_clock: str = "on_demand"
+
+    def __post_init__(self) -> None:
+        for name in ("read_queue", "write_queue"):
+            if getattr(self, name) < 1:
+                raise SpecError(f"controller {self.name}: {name}={getattr(self, name)}; wanted at least 1")
+        if not 0 <= self.write_low <= self.write_high + 1 <= self.write_queue + 1:
+            raise SpecError(
+                f"controller {self.name}: write marks low={self.write_low}, high={self.write_high}; "
+                f"wanted 0 <= low <= high + 1 and high <= write_queue={self.write_queue}"
+            )
+        if self.refresh not in REFRESH_MODES:
+            raise SpecError(f"controller {self.name}: refresh={self.refresh!r}{suggest(self.refresh, REFRESH_MODES)}")
+        if self.data_clock not in ("on_demand", "always_on"):
+            raise SpecError(f"controller {self.name}: data_clock={self.data_clock!r}; wanted on_demand or always_on")
+
+
+def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
+    """The engine's configuration row of a part under a controller."""
+    n, g = Clocks(spec), spec.geometry
+    split = n.has("AAD")
+    cfg = np.zeros(e.C_NUM, np.int64)
+    cfg[e.C_RANKS], cfg[e.C_GROUPS], cfg[e.C_BANKS] = g.ranks, g.bank_groups, g.banks_per_group
+    cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue, controller.write_queue
+    cfg[e.C_HIGH], cfg[e.C_LOW] = controller.write_high, controller.write_low
+    cfg[e.C_SPLIT_ACT], cfg[e.C_AAD] = split, n.AAD if split else 0
+    cfg[e.C_SYNC] = n.has("WCKPST") and controller.data_clock == "on_demand"
+    cfg[e.C_WCKPST] = n.WCKPST if n.has("WCKPST") else 0
+    cfg[e.C_RL], cfg[e.C_WL], cfg[e.C_BL] = n.RL, n.WL, n.BL
+    cfg[e.C_REFRESH] = REFRESH_MODES[controller.refresh]
+    if controller.refresh == "all_bank":
+        cfg[e.C_REFI] = n.REFI
+    elif controller.refresh == "per_bank":
+        cfg[e.C_REFI] = n.REFIpb
+    cfg[e.C_GUARD] = controller.row_hit_guard
+    return cfg
+
+
+def lookup_tables(mappings: list[AddressMapping], spec: DramSpec) -> NDArray[np.int64]:
+    """(m, 6, 256) tables: XOR over the bytes of an address gives its packed coordinates.
+
+    A mapping is linear over bits (XOR hashing included), so the image of a byte is the XOR of its bits'.
+    """
+    g = spec.geometry
+    tables = np.zeros((len(mappings), 6, 256), np.int64)
+    for m, mapping in enumerate(mappings):
+        mapping.check(
+            {
+                "rank": g.ranks,
+                "bankgroup": g.bank_groups,
+                "bank": g.banks_per_group,
+                "row": g.rows,
+                "column": g.bursts_per_row,
+                **({"channel": mapping.counts["channel"]} if "channel" in mapping.counts else {}),
+            }
+        )
+        bits = np.zeros(48, np.int64)
+        for bit in range(mapping.offset_bits, mapping.address_bits):
+            coords = dict(zip(mapping.fields, mapping.decode(np.array([1 << bit], np.uint64))[0].tolist(), strict=True))
+            bank = (coords.get("rank", 0) * g.bank_groups + coords["bankgroup"]) * g.banks_per_group + coords["bank"]
+            bits[bit] = coords.get("channel", 0) | bank << 8 | coords["column"] << 20 | coords["row"] << 36
+        for byte in range(6):
+            for value in range(256):
+                image = 0
+                for k in range(8):
+                    if value >> k & 1:
+                        image ^= int(bits[8 * byte + k])
+                tables[m, byte, value] = image
+    return tables
+
+
+def build(
+    spec: DramSpec, controller: Controller, channels: int, pim: PimSpec | None = None, log_rows: int = 0
+) -> e.Channels:
+    """Fresh channels of a part (with the rules of its PIM unit, if any)."""
+    table: RuleTable = compile_rules(rules_of(spec, pim))
+    cfg = configure(spec, controller)
+    cfg[e.C_LOG] = log_rows > 0
+    return e.make_channels(channels, cfg, table.first, table.rows, table.rings, log_rows)
+
+
+def command_log(channels: e.Channels) -> pd.DataFrame:
+    """Commands issued so far: clock, command, channel, rank, bankgroup, bank, row, column (-1: none)."""
+    used = int(channels.log_used[0])
+    if used > len(channels.log):
+        raise SpecError(f"the command log holds {len(channels.log)} rows but {used} commands were issued")
+    frame = pd.DataFrame(channels.log[:used].copy(), columns=list(e.LOG_COLUMNS))
+    frame = frame.sort_values(["clock", "channel"], kind="stable", ignore_index=True)
+    frame["command"] = np.array(COMMANDS, dtype=object)[frame["command"].to_numpy()]
+    return frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a request list did on one channel; clocks count from the start.
+
+    accepted, done: (n,) int64, clocks of acceptance and completion of each request.
+    cycles: clocks until the last completion; counts: commands by name; row_hits: data commands that
+    found their row open; log: the commands, or None when they were not kept.
+    """
+
+    accepted: NDArray[np.int64]
+    done: NDArray[np.int64]
+    cycles: int
+    counts: dict[str, int]
+    row_hits: int
+    log: pd.DataFrame | None
+
+
+def replay(
+    channel: e.Channels,
+    arrive: NDArray[np.int64],
+    write: NDArray[np.int64],
+    bank: NDArray[np.int64],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    window: int = 0,
+) -> Replayed:
+    """Offer requests in order, each from its arrival clock on, at most `window` outstanding (0: no limit).
+
+    arrive, write, bank, row, column: (n,) int64; `bank` counts over ranks, groups and banks.
+    """
+    if window < 0:
+        raise SpecError(f"window={window}; wanted 0 (no limit) or a count of requests")
+    accepted = np.full(len(arrive), -1, np.int64)
+    done = np.full(len(arrive), -1, np.int64)
+    last = e.replay(channel, arrive, write, bank, row, column, window, accepted, done)
+    if last < 0:
+        first = int(np.argmax(done < 0))
+        raise SpecError(f"request {first} can never complete: no command can issue any more")
+    return Replayed(
+        accepted=accepted,
+        done=done,
+        cycles=last + 1,
+        counts={name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k},
+        row_hits=int(channel.scalar[0, e.X_ROW_HITS]),
+        log=command_log(channel) if channel.cfg[e.C_LOG] else None,
+    )
