@@ -119,7 +119,7 @@ def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
         Rule("rank", ("MACAB",), ("MACAB",), n.CCD_L),
         Rule("rank", ("MACAB",), ("RDRES",), max(n.CCD_L, pim.mac_pipeline_ck)),
         Rule("rank", ("RDRES",), bus_read, n.CCD_S),
-        Rule("rank", bus_write, bus_write, n.CCD_S),
+        Rule("rank", bus_write, bus_write, n.CCD_L),  # it reaches every bank, so every bank group
         Rule("rank", bus_read, bus_write, n.RL + n.BL + 2 - n.WL),
         Rule("rank", bus_write, bus_read, n.WL + n.BL_L + n.WTR_L),
         Rule("rank", bus_read, bus_read, n.BL + n.CS, sibling=True),

@@ -210,7 +210,6 @@ class CoreSpec:
     gemm_efficiency: share of the peak that the GEMM kernel reaches from its caches.
     lines_outstanding: cacheable lines in flight towards memory, prefetches included.
     nc_outstanding: non-cacheable 64-byte loads in flight.
-    store_lines: stores that miss, in flight together.
     cached_gbps: bandwidth of vector code on data in its caches (norms, softmax, ...).
     """
 
@@ -223,7 +222,6 @@ class CoreSpec:
     gemm_efficiency: float
     lines_outstanding: int
     nc_outstanding: int
-    store_lines: int
     cached_gbps: float
 
     @property
@@ -237,6 +235,7 @@ class CpuSpec:
 
     path_ns: time of a memory access outside the DRAM channel (core, cluster, fabric, PHY), both ways.
     cluster_lines: cacheable lines that the whole cluster keeps in flight towards memory.
+    attention_efficiency: share of the peak that attention over short heads reaches.
     wake_us: handing a step to waiting threads and joining them again (thread pool).
     create_us: creating and joining one thread (a group made anew for one step pays it for each).
     """
@@ -247,6 +246,7 @@ class CpuSpec:
     shared: tuple[CacheSpec, ...]
     path_ns: float
     cluster_lines: int
+    attention_efficiency: float
     wake_us: float
     create_us: float
 

@@ -1,0 +1,57 @@
+"""The CPU cluster of an Exynos-2400-class phone: one Cortex-X4 and five Cortex-A720 (the A520 stay idle).
+
+Clocks and cache sizes: public specifications of the Exynos 2400. Peak rates are FP32 fused multiply-add
+rates (32 and 16 FLOP a clock): they give 320 GFLOPS, the 321 that PIM-SHERPA states as BF16 peak. What
+carries "calibrated" or "estimate" is listed with its reason in docs/calibration.md.
+"""
+
+from dataclasses import replace
+
+from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
+
+_ARM = "Arm Cortex-X4 / A720 technical reference manuals, largest configuration; hit times: estimate"
+
+X4 = CoreSpec(
+    name="x4",
+    source="Exynos 2400: Cortex-X4 at 3.21 GHz, 4 x 128-bit FMA; calibrated and estimated: see docs/calibration.md",
+    clock_ghz=3.21,
+    flop_per_ck=32,
+    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=4, line_bytes=64, hit_ns=1.2, source=_ARM),
+    l2=CacheSpec(name="L2", size_bytes=2 * 2**20, ways=8, line_bytes=64, hit_ns=4.0, source=_ARM),
+    gemm_efficiency=0.64,
+    lines_outstanding=48,
+    nc_outstanding=8,
+    cached_gbps=30.0,
+)
+
+A720_29 = CoreSpec(
+    name="a720-2.9",
+    source="Exynos 2400: Cortex-A720 at 2.90 GHz, 2 x 128-bit FMA; calibrated and estimated: see docs/calibration.md",
+    clock_ghz=2.9,
+    flop_per_ck=16,
+    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=4, line_bytes=64, hit_ns=1.4, source=_ARM),
+    l2=CacheSpec(name="L2", size_bytes=512 * 1024, ways=8, line_bytes=64, hit_ns=4.5, source=_ARM),
+    gemm_efficiency=0.64,
+    lines_outstanding=24,
+    nc_outstanding=4,
+    cached_gbps=15.0,
+)
+
+A720_26 = replace(A720_29, name="a720-2.6", source=A720_29.source.replace("2.90", "2.60"), clock_ghz=2.6)
+
+_SOC = "public specification lists of the Exynos 2400 (8 MB L3, 8 MB system cache); hit times: estimate"
+
+EXYNOS_2400 = CpuSpec(
+    name="exynos-2400",
+    source="Samsung Exynos 2400; thread costs and memory path: see docs/calibration.md",
+    cores=(X4, A720_29, A720_29, A720_26, A720_26, A720_26),
+    shared=(
+        CacheSpec(name="L3", size_bytes=8 * 2**20, ways=16, line_bytes=64, hit_ns=15.0, source=_SOC),
+        CacheSpec(name="SLC", size_bytes=8 * 2**20, ways=16, line_bytes=64, hit_ns=40.0, source=_SOC),
+    ),
+    path_ns=70.0,
+    cluster_lines=96,
+    attention_efficiency=0.3,
+    wake_us=5.0,
+    create_us=190.0,
+)

@@ -1,0 +1,186 @@
+"""Command logs as they are written: read, checked against the part, and turned into numbers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pimsim.devices.dram.audit.walk import COMMANDS, NEVER
+from pimsim.devices.spec import DramSpec, PimSpec
+from pimsim.errors import SpecError, suggest
+
+_Ints = npt.NDArray[np.int64]
+_NEEDED = ("clock", "command", "rank", "bankgroup", "bank", "row", "column")
+_Fail = Callable[[int, str], NoReturn]
+_NUMBERS = ("clock", "channel", "rank", "bankgroup", "bank", "row", "column")
+_PIM = {"ACTAB", "MACAB", "WRREG", "RDRES", "MODE"}
+_ONE_BANK = {"ACT1", "ACT2", "PRE", "RD", "WR", "RDA", "WRA", "REFPB", "RDRES"}
+_ONE_ROW = {"ACT1", "ACTAB"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """A log in numbers, one entry a command; -1 where a field does not apply.
+
+    code: index into COMMANDS (the one-command ACT is ACT1); flat: bank within its rank.
+    """
+
+    names: npt.NDArray[np.object_]
+    code: _Ints
+    clock: _Ints
+    channel: _Ints
+    rank: _Ints
+    bankgroup: _Ints
+    bank: _Ints
+    row: _Ints
+    flat: _Ints
+
+
+def read(path: str | Path, spec: DramSpec, pim: PimSpec | None) -> Commands:
+    """The log in a CSV file, gzip or not; an error names the file and the line, the header being line 1."""
+    try:
+        log = pd.read_csv(path, dtype={"command": str}, skip_blank_lines=False, low_memory=False)
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise SpecError(f"{path}: is no table: {str(error).strip()}") from error
+    if not isinstance(log.index, pd.RangeIndex):
+        raise SpecError(f"{path}, line 2: has more fields than the {len(log.columns)} of the header")
+    return parse(log, spec, pim, str(path), "line", 2)
+
+
+def parse(
+    log: pd.DataFrame,
+    spec: DramSpec,
+    pim: PimSpec | None,
+    name: str = "log",
+    unit: str = "row",
+    first: int = 0,
+) -> Commands:
+    """The log in a table; an error names `name` and the place, counted in `unit` from `first`."""
+
+    def fail(at: int, text: str) -> NoReturn:
+        raise SpecError(f"{name}, {unit} {at + first}: {text}")
+
+    if "clock" not in log.columns:
+        log = log.rename(columns={"cycle": "clock"})
+    missing = [c for c in _NEEDED if c not in log.columns]
+    unknown = [str(c) for c in log.columns if c not in _NEEDED and c != "channel"]
+    if missing or unknown or log.columns.has_duplicates:
+        what = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
+            unknown
+        )
+        raise SpecError(
+            f"{name}: the header {' and '.join(what) or 'names a column twice'}; wanted clock (or cycle), "
+            f"command, channel (or none), rank, bankgroup, bank, row, column"
+        )
+    if "channel" not in log.columns:
+        log = log.assign(channel=0)
+    value = {}
+    for column in _NUMBERS:
+        value[column], bad = _whole(log[column])
+        if bad is not None:
+            given = log[column].iloc[bad]
+            text = f"no {column}" if pd.isna(given) else f"{column} {str(given)!r}"
+            fail(bad, f"{text}; wanted a whole number{' or nothing' * (column != 'clock')}")
+    value["channel"] = np.maximum(value["channel"], 0)
+
+    names = log["command"].fillna("").astype(str).to_numpy(dtype=object)
+    code = _codes(names, spec, pim, fail)
+    _check_addresses(names, code, value, spec, fail)
+    if spec.geometry.ranks == 1:
+        value["rank"] = np.maximum(value["rank"], 0)
+    _check_order(value["clock"], value["channel"], fail)
+    flat = np.where(
+        (value["bank"] < 0) | (value["bankgroup"] < 0),
+        NEVER,
+        value["bankgroup"] * spec.geometry.banks_per_group + value["bank"],
+    )
+    return Commands(
+        names=names,
+        code=code,
+        flat=flat.astype(np.int64),
+        **{k: value[k] for k in ("clock", "channel", "rank", "bankgroup", "bank", "row")},
+    )
+
+
+def _whole(column: pd.Series[Any]) -> tuple[_Ints, int | None]:
+    """A column as integers with -1 for empty entries, and the place of the first that is no such number."""
+    if pd.api.types.is_integer_dtype(column.dtype):
+        number = column.fillna(NEVER).to_numpy(dtype=np.int64)
+        empty = bad = np.zeros(len(column), dtype=bool)
+    else:
+        real = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        empty = column.isna().to_numpy(dtype=bool) | (column.astype(object) == "").to_numpy(dtype=bool)
+        # Doubles hold whole numbers exactly up to 2**53.
+        bad = ~empty & ~((np.floor(real) == real) & (np.abs(real) < 2.0**53))
+        number = np.where(empty | bad, NEVER, real).astype(np.int64)
+    bad = bad | (number < NEVER)
+    if column.name == "clock":
+        bad = bad | (number < 0)
+    return number, int(np.argmax(bad)) if bad.any() else None
+
+
+def _codes(names: npt.NDArray[np.object_], spec: DramSpec, pim: PimSpec | None, fail: _Fail) -> _Ints:
+    """Command numbers; a name that this part does not know is an error."""
+    two_step = "AAD" in spec.latencies_ck or "AAD" in spec.timings
+    not_here = {"ACT"} if two_step else {"ACT1", "ACT2"}
+    number = {command: k for k, command in enumerate(COMMANDS)} | {"ACT": COMMANDS.index("ACT1")}
+    which, unique = pd.factorize(names)
+    code_of = np.zeros(len(unique), dtype=np.int64)
+    for k, command in enumerate(unique):
+        at = int(np.argmax(which == k))
+        if command not in number:
+            fail(at, f"no command named {command!r}{suggest(str(command), set(number) - not_here)}")
+        if command in not_here:
+            fail(at, f"{command}: {spec.name} activates by {'ACT1 and ACT2' if two_step else 'ACT'}")
+        if command in _PIM and pim is None:
+            fail(at, f"{command} is for a PIM unit, and {spec.name} alone has none; wanted a PimSpec as well")
+        code_of[k] = number[command]
+    return code_of[which] if len(names) else np.zeros(0, dtype=np.int64)
+
+
+def _check_addresses(
+    names: npt.NDArray[np.object_], code: _Ints, value: dict[str, _Ints], spec: DramSpec, fail: _Fail
+) -> None:
+    """Every field lies inside the part, and every command names what it acts on."""
+    g = spec.geometry
+    limits = {
+        "rank": g.ranks,
+        "bankgroup": g.bank_groups,
+        "bank": g.banks_per_group,
+        "row": g.rows,
+        "column": g.columns,
+    }
+    for field, limit in limits.items():
+        outside = value[field] >= limit
+        if outside.any():
+            at = int(np.argmax(outside))
+            fail(at, f"{field} {value[field][at]}; {spec.name} has {limit}, counted from 0")
+    for k, command in enumerate(COMMANDS):
+        wanted = ["rank"] * (g.ranks > 1 and command != "MODE") + ["bankgroup", "bank"] * (
+            command in _ONE_BANK
+        )
+        for field in wanted + ["row"] * (command in _ONE_ROW):
+            absent = (code == k) & (value[field] < 0)
+            if absent.any():
+                at = int(np.argmax(absent))
+                fail(at, f"{names[at]} without a {field}")
+
+
+def _check_order(clock: _Ints, channel: _Ints, fail: _Fail) -> None:
+    """Clocks never go backwards within a channel."""
+    for c in np.unique(channel):
+        mine = np.flatnonzero(channel == c)
+        back = np.diff(clock[mine]) < 0
+        if back.any():
+            k = int(np.argmax(back))
+            before, at = mine[k], mine[k + 1]
+            fail(int(at), f"clock {clock[at]} of channel {c} comes after clock {clock[before]}")

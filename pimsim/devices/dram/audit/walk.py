@@ -1,0 +1,462 @@
+"""The walk through one channel's commands: every rule is a look back at what came before.
+
+A history keeps, for each bank, bank group, rank and the channel, the clock at which each command was last
+seen. A command that broke a rule still takes effect, so that one mistake is not reported for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+# The steps of the walk are called from compiled code only: no way in from Python halves compilation.
+_INNER: dict[str, Any] = {"cache": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_inner = njit(**_INNER)
+_Ints = npt.NDArray[np.int64]
+
+COMMANDS = (
+    "ACT1", "ACT2", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFAB", "REFPB",
+    "CAS_RD", "CAS_WR", "ACTAB", "MACAB", "WRREG", "RDRES", "MODE",
+)  # fmt: skip
+ACT1, ACT2, PRE, PREA, RD, WR, RDA, WRA, REFAB, REFPB = range(10)
+CAS_RD, CAS_WR, ACTAB, MACAB, WRREG, RDRES, MODE = range(10, 17)
+
+NEVER = -1
+"""Clock of a command that was not seen, and a row, bank or wanted clock that does not exist."""
+
+# Rule number -> words. {before} at {since} is what was looked back at, {then} the command that came.
+_SPACINGS = (
+    "tCCD_S", "tCCD_L", "tRTW", "tWTR_S", "tWTR_L", "tRRD", "tFAW", "tRC", "tRCab", "tRCD", "tRCD_WR", "tRAS",
+    "tRTP", "tWR", "tRPpb", "tRPab", "tRTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
+    "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus",
+)  # fmt: skip
+(T_CCD_S, T_CCD_L, T_RTW, T_WTR_S, T_WTR_L, T_RRD, T_FAW, T_RC, T_RCAB, T_RCD, T_RCD_WR, T_RAS) = range(12)
+(T_RTP, T_WR, T_RPPB, T_RPAB, T_RTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
+(T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS) = range(22, 29)
+_OTHERS = (
+    "tAAD: ACT1 at {since} to ACT2",
+    "tREFI: last whole refresh of the rank at {since}",
+    "tREFIpb: last refresh of the bank at {since}",
+    "WCK: {then} without its CAS in the clock before, data clock off since {since}",
+    "state: {then} to an open bank (row {since})",
+    "state: {then} to a closed bank",
+    "state: {then} to another row than the open row {since}",
+    "state: {then} before ACT2 (ACT1 at {since})",
+    "state: {then} without ACT1",
+    "state: {then} while bank {since} of the rank is open",
+    "state: {then} while all banks hold row {since}",
+    "state: {then} without a row open in all banks",
+    "state: {then} in all-bank mode",
+    "state: {then} outside all-bank mode",
+    "state: {then} between the MODE commands of one switch (last at {since})",
+)
+T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(29, 38)
+BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH = range(38, 44)
+RULES = tuple(f"{name}: {{before}} at {{since}} to {{then}}" for name in _SPACINGS) + _OTHERS
+
+
+class Waits(NamedTuple):
+    """Clocks of the part under their datasheet names, and its counts. `refresh_*`: longest time without."""
+
+    RL: int
+    WL: int
+    BL: int
+    BL_L: int
+    CCD_S: int
+    CCD_L: int
+    RTP: int
+    WR: int
+    WTR_S: int
+    WTR_L: int
+    RRD: int
+    FAW: int
+    RCD: int
+    RCD_WR: int
+    RAS: int
+    RPpb: int
+    RPab: int
+    PPD: int
+    RFCab: int
+    RFCpb: int
+    PBR2PBR: int
+    PBR2ACT: int
+    CS: int
+    WCKPST: int  # NEVER: the part has no data clock to start
+    AAD: int  # NEVER: an activate is one command
+    mode_ck: int
+    mac_pipeline_ck: int
+    mode_accesses: int
+    banks_per_group: int
+    refresh_set: int  # per-bank refreshes that count as one all-bank refresh
+    refresh_rank_ck: int
+    refresh_bank_ck: int
+
+
+class History(NamedTuple):
+    """What was seen so far. Arrays end in one column per command where they hold its last clock."""
+
+    bank: _Ints  # (ranks, banks, commands)
+    group: _Ints  # (ranks, bank groups, commands)
+    rank: _Ints  # (ranks, commands)
+    channel: _Ints  # (commands,)
+    activates: _Ints  # (ranks, 4) clocks of the last four ACT1, the oldest at `activated % 4`
+    activated: _Ints  # (ranks,)
+    row: _Ints  # (ranks, banks) open row
+    half: _Ints  # (ranks, banks) 1 while ACT2 is owed
+    all_row: _Ints  # (ranks,) row opened in all banks
+    data_clock: _Ints  # (ranks,) first clock at which WCK is off
+    bursts: _Ints  # (last ones, 4) data on the bus: first clock, rank, command, its clock
+    counts: _Ints  # (2,) bursts and MODE commands seen
+    last: _Ints  # (2,) latest command on the channel and its clock
+    refreshed: _Ints  # (ranks,) clock since which the whole rank waits for refresh
+    refreshes: _Ints  # (ranks,) per-bank refreshes since then
+    bank_refreshed: _Ints  # (ranks, banks)
+
+
+class Found(NamedTuple):
+    """Broken rules: as many as `rows` holds, and how many there were.
+
+    rows: (n, 5) index of the command, rule, earlier command, `since` of its words, wanted clock.
+    """
+
+    rows: _Ints
+    total: _Ints  # (1,)
+
+
+def nothing_yet(w: Waits, ranks: int, groups: int, start: int) -> History:
+    """The history before the first command, at clock `start`, with all banks closed."""
+    banks, commands = groups * w.banks_per_group, len(COMMANDS)
+
+    def never(*shape: int) -> _Ints:
+        return np.full(shape, NEVER, dtype=np.int64)
+
+    return History(
+        bank=never(ranks, banks, commands),
+        group=never(ranks, groups, commands),
+        rank=never(ranks, commands),
+        channel=never(commands),
+        activates=never(ranks, 4),
+        activated=np.zeros(ranks, dtype=np.int64),
+        row=never(ranks, banks),
+        half=np.zeros((ranks, banks), dtype=np.int64),
+        all_row=never(ranks),
+        data_clock=np.full(ranks, start, dtype=np.int64),
+        bursts=never(_burst_span(w) + 1, 4),
+        counts=np.zeros(2, dtype=np.int64),
+        last=never(2),
+        refreshed=np.full(ranks, start, dtype=np.int64),
+        refreshes=np.zeros(ranks, dtype=np.int64),
+        bank_refreshed=np.full((ranks, banks), start, dtype=np.int64),
+    )
+
+
+def _burst_span(w: Waits) -> int:
+    """Clocks after which two data commands cannot meet on the data bus, whatever their order there."""
+    return abs(w.RL - w.WL) + w.BL + w.CS
+
+
+@_inner
+def _note(found: Found, i: int, rule: int, before: int, since: int, wanted: int) -> None:
+    n = found.total[0]
+    if n < len(found.rows):
+        row = found.rows[n]
+        row[0], row[1], row[2], row[3], row[4] = i, rule, before, since, wanted
+    found.total[0] = n + 1
+
+
+@_inner
+def _after(found: Found, i: int, clock: int, rule: int, seen: Any, before: int, wait: int) -> None:
+    """Note command i if it came less than `wait` clocks after the last `before` in the history `seen`."""
+    since = seen[before]
+    if since != NEVER and clock < since + wait:
+        _note(found, i, rule, before, since, since + wait)
+
+
+@_inner
+def _mode(found: Found, i: int, clock: int, cmd: int, w: Waits, h: History) -> None:
+    """Is the command allowed in this mode, and has the mode settled?"""
+    if cmd == MODE:
+        for before in (RD, RDA, MACAB, RDRES):
+            _after(found, i, clock, T_READS, h.channel, before, w.RL + w.BL)
+        for before in (WR, WRA, WRREG):
+            _after(found, i, clock, T_WRITES, h.channel, before, w.WL + w.BL_L + w.WTR_L)
+    ordinary = cmd in (ACT1, RD, WR, RDA, WRA)
+    all_bank = cmd in (ACTAB, MACAB, WRREG, RDRES)
+    if cmd == MODE or ordinary or (all_bank and cmd != MACAB):
+        _after(found, i, clock, T_MODE, h.channel, MODE, w.mode_ck)
+    if not (ordinary or all_bank):
+        return
+    in_pim = (h.counts[1] // w.mode_accesses) % 2 == 1
+    if h.counts[1] % w.mode_accesses != 0:
+        _note(found, i, HALF_SWITCH, MODE, h.channel[MODE], NEVER)
+    elif ordinary and in_pim:
+        _note(found, i, IN_PIM, MODE, h.channel[MODE], NEVER)
+    elif all_bank and not in_pim:
+        _note(found, i, NOT_IN_PIM, MODE, h.channel[MODE], NEVER)
+
+
+@_inner
+def _precharged(found: Found, i: int, clock: int, w: Waits, seen: Any) -> None:
+    """Precharges of one bank, explicit or not, are over; `seen` says of which bank or of all."""
+    _after(found, i, clock, T_RPPB, seen, PRE, w.RPpb)
+    _after(found, i, clock, T_RTP_RPPB, seen, RDA, w.RTP + w.RPpb)
+    _after(found, i, clock, T_WR_RPPB, seen, WRA, w.WL + w.BL + w.WR + w.RPpb)
+    _after(found, i, clock, T_RC, seen, ACT1, w.RAS + w.RPpb)
+
+
+@_inner
+def _all_idle(found: Found, i: int, clock: int, rank: int, w: Waits, h: History) -> None:
+    """No bank of the rank is open (commands that act on all banks)."""
+    if h.all_row[rank] != NEVER:
+        _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
+    for bank in range(h.row.shape[1]):
+        if h.row[rank, bank] != NEVER:
+            _note(found, i, BANK_OPEN, ACT1, bank, NEVER)
+            break
+    seen = h.rank[rank]
+    _precharged(found, i, clock, w, seen)
+    _after(found, i, clock, T_RPAB, seen, PREA, w.RPab)
+    _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
+    _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
+    _after(found, i, clock, T_RFCPB, seen, REFPB, w.RFCpb)
+
+
+@_inner
+def _one_idle(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, h: History) -> None:
+    """The bank is closed and ready (ACT1, REFPB)."""
+    if h.all_row[rank] != NEVER:
+        _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
+    elif h.row[rank, bank] != NEVER:
+        _note(found, i, OPEN, ACT1, h.row[rank, bank], NEVER)
+    _precharged(found, i, clock, w, h.bank[rank, bank])
+    _after(found, i, clock, T_RFCPB, h.bank[rank, bank], REFPB, w.RFCpb)
+    _after(found, i, clock, T_RPAB, h.rank[rank], PREA, w.RPab)
+    _after(found, i, clock, T_RFCAB, h.rank[rank], REFAB, w.RFCab)
+
+
+@_inner
+def _activate(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, h: History) -> None:
+    _one_idle(found, i, clock, rank, bank, w, h)
+    seen = h.rank[rank]
+    _after(found, i, clock, T_RRD, seen, ACT1, w.RRD)
+    _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
+    if h.bank[rank, bank, REFPB] != seen[REFPB]:
+        _after(found, i, clock, T_PBR2ACT, seen, REFPB, w.PBR2ACT)
+    fourth = h.activates[rank, h.activated[rank] % 4]
+    if fourth != NEVER and clock < fourth + w.FAW:
+        _note(found, i, T_FAW, ACT1, fourth, fourth + w.FAW)
+
+
+@_inner
+def _second_half(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, h: History) -> None:
+    since = h.bank[rank, bank, ACT1]
+    if h.half[rank, bank] == 0:
+        _note(found, i, NO_ACT1, ACT1, NEVER, NEVER)
+    elif clock > since + w.AAD:
+        _note(found, i, T_AAD, ACT1, since, since + w.AAD)
+
+
+@_inner
+def _precharge(
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, w: Waits, h: History
+) -> None:
+    seen = h.rank[rank] if cmd == PREA else h.bank[rank, bank]
+    _after(found, i, clock, T_RAS, seen, ACT1, w.RAS)
+    _after(found, i, clock, T_RTP, seen, RD, w.RTP)
+    _after(found, i, clock, T_WR, seen, WR, w.WL + w.BL + w.WR)
+    for before in (PRE, PREA):
+        _after(found, i, clock, T_PPD, h.rank[rank], before, w.PPD)
+    if cmd == PREA:
+        _after(found, i, clock, T_RAS, seen, ACTAB, w.RAS)
+        _after(found, i, clock, T_RTP, seen, MACAB, w.RTP)
+        _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
+    elif h.all_row[rank] != NEVER:
+        _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
+    for b in range(h.half.shape[1]):
+        if h.half[rank, b] == 1 and (cmd == PREA or b == bank):
+            _note(found, i, HALF_OPEN, ACT1, h.bank[rank, b, ACT1], NEVER)
+
+
+@_inner
+def _access(
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History
+) -> None:
+    """An ordinary read or write: its row, and the other accesses of the rank, group by group."""
+    reads = cmd in (RD, RDA)
+    if h.row[rank, bank] == NEVER:
+        _note(found, i, CLOSED, ACT1, NEVER, NEVER)
+    elif row != NEVER and row != h.row[rank, bank]:
+        _note(found, i, OTHER_ROW, ACT1, h.row[rank, bank], NEVER)
+    elif h.half[rank, bank] == 1:
+        _note(found, i, HALF_OPEN, ACT1, h.bank[rank, bank, ACT1], NEVER)
+    if reads:
+        _after(found, i, clock, T_RCD, h.bank[rank, bank], ACT1, w.RCD)
+    else:
+        _after(found, i, clock, T_RCD_WR, h.bank[rank, bank], ACT1, w.RCD_WR)
+        for before in (RD, RDA):
+            _after(found, i, clock, T_RTW, h.rank[rank], before, w.RL + w.BL + 2 - w.WL)
+    for g in range(h.group.shape[1]):
+        own = g == bank // w.banks_per_group
+        spacing, ccd = (T_CCD_L, w.CCD_L) if own else (T_CCD_S, w.CCD_S)
+        seen = h.group[rank, g]
+        if reads:
+            _after(found, i, clock, spacing, seen, RD, ccd)
+            _after(found, i, clock, spacing, seen, RDA, ccd)
+            turn, wtr = (T_WTR_L, w.BL_L + w.WTR_L) if own else (T_WTR_S, w.BL + w.WTR_S)
+            _after(found, i, clock, turn, seen, WR, w.WL + wtr)
+            _after(found, i, clock, turn, seen, WRA, w.WL + wtr)
+        else:
+            _after(found, i, clock, spacing, seen, WR, ccd)
+            _after(found, i, clock, spacing, seen, WRA, ccd)
+
+
+@_inner
+def _pim_access(
+    found: Found, i: int, clock: int, cmd: int, rank: int, row: int, w: Waits, h: History
+) -> None:
+    """MACAB, RDRES and WRREG: all units of the rank work together, so every bank group is its own."""
+    seen = h.rank[rank]
+    if cmd == WRREG:
+        _after(found, i, clock, T_CCD_S, seen, WRREG, w.CCD_S)
+        for before in (MACAB, RDRES):
+            _after(found, i, clock, T_RTW, seen, before, w.RL + w.BL + 2 - w.WL)
+        return
+    _after(found, i, clock, T_CCD_S, seen, RDRES, w.CCD_S)
+    _after(found, i, clock, T_WTR_L, seen, WRREG, w.WL + w.BL_L + w.WTR_L)
+    if cmd == RDRES:
+        _after(found, i, clock, T_PIPELINE, seen, MACAB, max(w.CCD_L, w.mac_pipeline_ck))
+        return
+    _after(found, i, clock, T_CCD_L, seen, MACAB, w.CCD_L)
+    _after(found, i, clock, T_RCD, seen, ACTAB, w.RCD)
+    if h.all_row[rank] == NEVER:
+        _note(found, i, NOT_ALL, ACTAB, NEVER, NEVER)
+    elif row != NEVER and row != h.all_row[rank]:
+        _note(found, i, OTHER_ROW, ACTAB, h.all_row[rank], NEVER)
+
+
+@_inner
+def _data(found: Found, i: int, clock: int, cmd: int, rank: int, w: Waits, h: History) -> None:
+    """The data clock runs, and no other burst is on the bus or, from another rank, within CS clocks."""
+    reads = cmd in (RD, RDA, MACAB, RDRES)
+    cas = CAS_RD if reads else CAS_WR
+    latency = w.RL if reads else w.WL
+    if w.WCKPST != NEVER:
+        if clock >= h.data_clock[rank] and (clock == 0 or h.rank[rank, cas] != clock - 1):
+            _note(found, i, NO_WCK, cas, h.data_clock[rank], NEVER)
+        h.data_clock[rank] = max(h.data_clock[rank], clock + latency + w.BL + w.WCKPST)
+    start, free, last = clock + latency, NEVER, NEVER
+    size = len(h.bursts)
+    for back in range(1, min(size, h.counts[0]) + 1):
+        other = h.bursts[(h.counts[0] - back) % size]
+        if other[3] + size <= clock:
+            break
+        gap = w.BL if other[1] == rank else w.BL + w.CS
+        if start < other[0] + gap and other[0] < start + gap and other[0] + gap > free:
+            free, last = other[0] + gap, (h.counts[0] - back) % size
+    if last != NEVER:
+        _note(found, i, T_DATA_BUS, h.bursts[last, 2], h.bursts[last, 3], free - latency)
+    burst = h.bursts[h.counts[0] % size]
+    burst[0], burst[1], burst[2], burst[3] = start, rank, cmd, clock
+    h.counts[0] += 1
+
+
+@_inner
+def _refreshed(
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, w: Waits, h: History
+) -> None:
+    """The rank, and for per-bank refresh the bank, did not wait too long; then the wait begins anew."""
+    if cmd == REFPB:
+        since = h.bank_refreshed[rank, bank]
+        if clock > since + w.refresh_bank_ck:
+            _note(found, i, T_REFIPB, REFPB, since, since + w.refresh_bank_ck)
+        h.bank_refreshed[rank, bank] = clock
+        h.refreshes[rank] += 1
+        if h.refreshes[rank] < w.refresh_set:
+            return
+    else:
+        h.bank_refreshed[rank, :] = clock
+    since = h.refreshed[rank]
+    if clock > since + w.refresh_rank_ck:
+        _note(found, i, T_REFI, cmd, since, since + w.refresh_rank_ck)
+    h.refreshed[rank] = clock
+    h.refreshes[rank] = 0
+
+
+@_inner
+def _check(
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History
+) -> None:
+    """Every rule that this command can break. Refresh and data also enter their own histories here."""
+    if h.last[0] != NEVER:
+        free = h.last[1] + (2 if h.last[0] == ACTAB else 1)
+        if clock < free:
+            _note(found, i, T_COMMAND_BUS, h.last[0], h.last[1], free)
+    _mode(found, i, clock, cmd, w, h)
+    if cmd == ACT1:
+        _activate(found, i, clock, rank, bank, w, h)
+    elif cmd == ACT2:
+        _second_half(found, i, clock, rank, bank, w, h)
+    elif cmd in (PRE, PREA):
+        _precharge(found, i, clock, cmd, rank, bank, w, h)
+    elif cmd in (RD, RDA, WR, WRA):
+        _access(found, i, clock, cmd, rank, bank, row, w, h)
+        _data(found, i, clock, cmd, rank, w, h)
+    elif cmd in (MACAB, RDRES, WRREG):
+        _pim_access(found, i, clock, cmd, rank, row, w, h)
+        _data(found, i, clock, cmd, rank, w, h)
+    elif cmd in (ACTAB, REFAB):
+        _all_idle(found, i, clock, rank, w, h)
+        if cmd == REFAB:
+            _refreshed(found, i, clock, cmd, rank, bank, w, h)
+    elif cmd == REFPB:
+        _one_idle(found, i, clock, rank, bank, w, h)
+        _after(found, i, clock, T_PBR2PBR, h.rank[rank], REFPB, w.PBR2PBR)
+        _refreshed(found, i, clock, cmd, rank, bank, w, h)
+
+
+@_inner
+def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History) -> None:
+    """What the command leaves behind."""
+    if h.last[0] != ACTAB or clock > h.last[1]:
+        h.last[0], h.last[1] = cmd, clock
+    h.channel[cmd] = clock
+    if cmd == MODE:
+        h.counts[1] += 1
+        return
+    h.rank[rank, cmd] = clock
+    if bank != NEVER:
+        h.bank[rank, bank, cmd] = clock
+        h.group[rank, bank // w.banks_per_group, cmd] = clock
+    if cmd == ACT1:
+        h.row[rank, bank] = row
+        h.half[rank, bank] = 0 if w.AAD == NEVER else 1
+        h.activates[rank, h.activated[rank] % 4] = clock
+        h.activated[rank] += 1
+    elif cmd == ACT2:
+        h.half[rank, bank] = 0
+    elif cmd in (PRE, RDA, WRA):
+        h.row[rank, bank] = NEVER
+        h.half[rank, bank] = 0
+    elif cmd == PREA:
+        h.row[rank, :] = NEVER
+        h.half[rank, :] = 0
+        h.all_row[rank] = NEVER
+    elif cmd == ACTAB:
+        h.all_row[rank] = row
+
+
+@njit(cache=True)
+def walk(
+    clock: _Ints, cmd: _Ints, rank: _Ints, bank: _Ints, row: _Ints, w: Waits, h: History, found: Found
+) -> None:
+    """Check all commands of one channel in order; `h` and `found` are filled.
+
+    clock, cmd, rank, bank, row: (n,); `cmd` indexes COMMANDS, `bank` counts within its rank, NEVER where a
+    field does not apply.
+    """
+    for i in range(len(clock)):
+        _check(found, i, clock[i], cmd[i], rank[i], bank[i], row[i], w, h)
+        _remember(clock[i], cmd[i], rank[i], bank[i], row[i], w, h)

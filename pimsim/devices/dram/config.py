@@ -1,0 +1,374 @@
+"""Reference configurations: the whole device and controller of another simulator's run, from its file.
+
+A file is one JSON object; `tests/reference/dram/README.md` says where such files come from and what each
+key means. Its `constraints` become rules, its scheduler and refresh a `Controller`, its address bits an
+`AddressMapping`, so that the same engine that runs our parts runs the other simulator's device.
+
+What the engine has no counterpart for is an error that names the file and the key: other schedulers than
+the two first-ready ones on one command bus (model B and C, the row and column buses and half clocks of
+HBM), row policies other than open, unknown refresh modes, hashed addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pimsim.devices.dram import engine as e
+from pimsim.devices.dram.channel import REFRESH_MODES, Controller
+from pimsim.devices.rules import CODE, COMMANDS, SCOPES, Rule, RuleTable, compile_rules
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
+from pimsim.errors import SpecError, suggest
+from pimsim.placement.mapping import AddressMapping
+
+MODEL = "A"
+KINDS = ("single_command_bus", "lpddr5")
+SCHEDULERS = {"fr_fcfs_ready_first": False, "fr_fcfs_row_hit_guard": True}  # whether row hits are guarded
+DATA_CLOCKS = {"need_sync": "on_demand", "always_on": "always_on"}
+REFRESHES = {"off": "none", "all_bank": "all_bank", "per_bank_round_robin": "per_bank"}
+REFRESH_SCOPES = {"all_bank": "rank", "per_bank": "bank"}
+LEVELS = ("channel", "rank", "bankgroup", "bank", "row", "column")
+MAX_BANKS = 64
+"""Banks of all ranks: the engine keeps a set of banks in the bits of one integer."""
+
+_LPDDR5_NAMES = {
+    "RCD": "nRCD", "RCD_WR": "nRCD", "RPpb": "nRP", "RPab": "nRPab", "RAS": "nRAS", "RRD": "nRRDS",
+    "FAW": "nFAW", "RTP": "nRTP", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL", "REFI": "nREFI",
+    "REFIpb": "nREFIpb", "RFCab": "nRFC", "RFCpb": "nRFCpb", "PBR2PBR": "nPBR2PBR", "PBR2ACT": "nPBR2ACT",
+    "RL": "nCL", "WL": "nCWL", "BL": "nBL_min", "BL_L": "nBL_max", "CCD_S": "nCCDS", "CCD_L": "nCCDL",
+    "PPD": "nPPD", "AAD": "nAAD", "CS": "nCS", "WCKPST": "nWCKPST",
+}  # fmt: skip
+
+
+class _Speed(msgspec.Struct, forbid_unknown_fields=True):
+    cycle_ps: int
+    cycle_is: str
+    data_rate_MTps: int
+
+
+class _Organisation(msgspec.Struct, forbid_unknown_fields=True):
+    dq: int
+    channel_width: int
+    rank: int
+    bankgroup: int
+    bank: int
+    row: int
+    column: int
+    density_Mb: int
+    burst_length: int
+    note: str = ""
+
+
+class _Piece(msgspec.Struct, forbid_unknown_fields=True):
+    field: str
+    bits: int
+
+
+class _Mapping(msgspec.Struct, forbid_unknown_fields=True):
+    transaction_bytes: int
+    bits_lsb_to_msb: list[_Piece]
+    xor: None = None
+    xor_order: None = None
+
+
+class _Controller(msgspec.Struct, forbid_unknown_fields=True):
+    kind: str
+    scheduler: str
+    row_policy: str
+    read_queue: int
+    write_queue: int
+    write_low_watermark: float
+    write_high_watermark: float
+    priority_queue: int = 0  # the maintenance queue never fills
+    wck_sync_mode: str | None = None
+
+
+class _Refresh(msgspec.Struct, forbid_unknown_fields=True):
+    mode: str
+    interval_cycles: int | None = None
+    recovery_cycles: int | None = None
+    scope: str | None = None
+
+
+class _Constraint(msgspec.Struct, forbid_unknown_fields=True):
+    scope: str
+    first: list[str]
+    then: list[str]
+    cycles: int
+    nth_previous: int
+    sibling: bool
+
+
+class _Config(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    model: str
+    produced_by: str
+    standard: str
+    speed: _Speed
+    organisation: _Organisation
+    levels: list[str]
+    timing_cycles: dict[str, int]
+    command_cycles: dict[str, int]
+    read_latency_cycles: int
+    address_mapping: _Mapping
+    controller: _Controller
+    refresh: _Refresh
+    constraints: list[_Constraint]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceConfig:
+    """A reference configuration in our own terms.
+
+    cycle_ps: length of a clock. timings: durations in clocks under the file's names (`nRCD`).
+    commands: the device's commands under our names. rules: its spacing rules, in the file's order.
+    mapping: fields rank (where there are several), bankgroup, bank, row, column (bursts).
+    cfg: (C_NUM,) int64, the engine's configuration row.
+    """
+
+    id: str
+    model: str
+    standard: str
+    produced_by: str
+    cycle_ps: int
+    data_rate_mtps: int
+    density_mbit: int
+    geometry: DramGeometry
+    timings: dict[str, int]
+    commands: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    controller: Controller
+    mapping: AddressMapping
+    cfg: NDArray[np.int64]
+
+    @property
+    def burst_bytes(self) -> int:
+        return self.mapping.transaction_bytes
+
+    @property
+    def split_activate(self) -> bool:
+        """Whether an activate is two commands, ACT1 and ACT2 (LPDDR5)."""
+        return bool(self.cfg[e.C_SPLIT_ACT])
+
+    @cached_property
+    def table(self) -> RuleTable:
+        return compile_rules(list(self.rules))
+
+    def channel(self, log_rows: int = 0) -> e.Channels:
+        """One fresh channel that keeps its first `log_rows` commands."""
+        cfg = self.cfg.copy()
+        cfg[e.C_LOG] = log_rows > 0
+        return e.make_channels(1, cfg, self.table.first, self.table.rows, self.table.rings, log_rows)
+
+    def places(
+        self, address: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Bank (counted over ranks and groups), row and column of byte addresses, each (n,) int64.
+
+        Address bits above the mapping are ignored, as the reference does.
+        """
+        inside = address & (self.mapping.capacity_bytes - 1)
+        coordinates = self.mapping.decode(inside).astype(np.int64)
+        at = {field: coordinates[:, k] for k, field in enumerate(self.mapping.fields)}
+        none = np.zeros(len(address), np.int64)
+        group = at.get("rank", none) * self.geometry.bank_groups + at.get("bankgroup", none)
+        return group * self.geometry.banks_per_group + at.get("bank", none), at["row"], at["column"]
+
+    def part(self) -> DramSpec | None:
+        """The same device as one of our parts, timings in clocks; None if we have no rules for its family."""
+        if self.standard != "LPDDR5":
+            return None
+        for theirs in _LPDDR5_NAMES.values():
+            if theirs not in self.timings:
+                raise SpecError(f"{self.id}: timing_cycles.{theirs} is missing")
+        latencies = {ours: self.timings[theirs] for ours, theirs in _LPDDR5_NAMES.items()}
+        return DramSpec(
+            name=self.id,
+            family="lpddr5",
+            source=self.produced_by,
+            density_gbit=self.density_mbit // 1024,
+            data_rate_mtps=self.data_rate_mtps,
+            tck_fs=self.cycle_ps * 1000,
+            clock_ratio=8,
+            geometry=self.geometry,
+            timings={name: AtLeast(ck=value) for name, value in latencies.items()},
+        )
+
+
+def read_config(path: str | Path) -> ReferenceConfig:
+    """The configuration in `path`; a SpecError names the file and the key that is wrong or not modelled."""
+    path = Path(path)
+    try:
+        raw = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise SpecError(f"{path}: wanted one JSON object, not {type(raw).__name__}")
+    _check_modelled(path, raw)
+    try:
+        read = msgspec.convert(raw, _Config)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{path}: {error}") from None
+    try:
+        return _build(read)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def _check_modelled(path: Path, raw: dict[str, Any]) -> None:
+    """Refuse what the engine has no counterpart for, before the rest of such a file is looked at."""
+    wanted: dict[str, tuple[str | None, ...]] = {
+        "model": (MODEL,),
+        "controller.kind": KINDS,
+        "controller.scheduler": tuple(SCHEDULERS),
+        "controller.row_policy": ("open",),
+        "controller.wck_sync_mode": (*DATA_CLOCKS, None),
+        "refresh.mode": tuple(REFRESHES),
+        "address_mapping.xor": (None,),
+    }
+    for key, modelled in wanted.items():
+        section, _, name = key.rpartition(".")
+        held = raw.get(section, {}) if section else raw
+        if not isinstance(held, dict):
+            raise SpecError(f"{path}: {section} is {type(held).__name__}; wanted an object")
+        if name not in held and None not in modelled:
+            raise SpecError(f"{path}: {key} is missing")
+        if held.get(name) not in modelled:
+            said = ", ".join("none" if each is None else each for each in modelled)
+            raise SpecError(f"{path}: {key}={held[name]!r} is not modelled; modelled: {said}")
+
+
+def _build(read: _Config) -> ReferenceConfig:
+    org, held = read.organisation, read.controller
+    if held.kind == "lpddr5" and held.wck_sync_mode is None:
+        raise SpecError("controller.wck_sync_mode is missing")
+    if tuple(read.levels) != LEVELS:
+        raise SpecError(f"levels={read.levels} are not modelled; modelled: {list(LEVELS)}")
+    for name in ("rank", "bankgroup", "bank", "row", "column", "burst_length"):
+        if getattr(org, name) < 1:
+            raise SpecError(f"organisation.{name}={getattr(org, name)}; wanted at least 1")
+    geometry = DramGeometry(
+        ranks=org.rank,
+        bank_groups=org.bankgroup,
+        banks_per_group=org.bank,
+        rows=org.row,
+        columns=org.column,
+        dq_bits=org.channel_width,
+        burst_length=org.burst_length,
+    )
+    if geometry.ranks * geometry.banks > MAX_BANKS:
+        raise SpecError(
+            f"organisation: {geometry.ranks * geometry.banks} banks; at most {MAX_BANKS} are modelled"
+        )
+    if read.address_mapping.transaction_bytes != geometry.burst_bytes:
+        raise SpecError(
+            f"address_mapping.transaction_bytes={read.address_mapping.transaction_bytes} but a burst of "
+            f"organisation has {geometry.burst_bytes} bytes"
+        )
+    mapping = AddressMapping(
+        pieces=tuple((piece.field, piece.bits) for piece in read.address_mapping.bits_lsb_to_msb),
+        transaction_bytes=read.address_mapping.transaction_bytes,
+    )
+    units = {"rank": org.rank, "bankgroup": org.bankgroup, "bank": org.bank, "row": org.row}
+    mapping.check({**units, "column": geometry.bursts_per_row})
+    rules = tuple(_rule(number, each) for number, each in enumerate(read.constraints))
+    controller = Controller(
+        name=held.scheduler,
+        read_queue=held.read_queue,
+        write_queue=held.write_queue,
+        # "more than high x queue" and "fewer than low x queue" as whole requests
+        write_high=int(Fraction(str(held.write_high_watermark)) * held.write_queue),
+        write_low=-int(-Fraction(str(held.write_low_watermark)) * held.write_queue // 1),
+        row_hit_guard=SCHEDULERS[held.scheduler],
+        refresh=REFRESHES[read.refresh.mode],
+        data_clock=DATA_CLOCKS[held.wck_sync_mode or "always_on"],
+    )
+    return ReferenceConfig(
+        id=read.id,
+        model=read.model,
+        standard=read.standard,
+        produced_by=read.produced_by,
+        cycle_ps=read.speed.cycle_ps,
+        data_rate_mtps=read.speed.data_rate_MTps,
+        density_mbit=org.density_Mb,
+        geometry=geometry,
+        timings=read.timing_cycles,
+        commands=tuple(_command("command_cycles", name) for name in read.command_cycles),
+        rules=rules,
+        controller=controller,
+        mapping=mapping,
+        cfg=_configure(read, geometry, controller),
+    )
+
+
+def _command(where: str, name: str) -> str:
+    """Our name of a command of the file."""
+    if name not in CODE:
+        raise SpecError(f"{where}: no command {name!r}{suggest(name, CODE)}")
+    return COMMANDS[CODE[name]]
+
+
+def _rule(number: int, held: _Constraint) -> Rule:
+    where = f"constraints[{number}]"
+    if held.scope not in SCOPES:
+        raise SpecError(f"{where}.scope={held.scope!r}{suggest(held.scope, SCOPES)}")
+    if held.nth_previous < 1:
+        raise SpecError(f"{where}.nth_previous={held.nth_previous}; wanted at least 1")
+    if held.sibling and (held.scope != "rank" or held.nth_previous != 1):
+        raise SpecError(f"{where}.sibling is modelled only for scope 'rank' and nth_previous 1")
+    first = tuple(_command(f"{where}.first", name) for name in held.first)
+    then = tuple(_command(f"{where}.then", name) for name in held.then)
+    if any(name.startswith("CAS") for name in then) or (
+        any(name.startswith("CAS") for name in first) and held.cycles > 1
+    ):
+        raise SpecError(f"{where}: a CAS goes out in the clock before its data command; no wait is modelled")
+    return Rule(held.scope, first, then, held.cycles, held.nth_previous, held.sibling)
+
+
+def _configure(read: _Config, geometry: DramGeometry, controller: Controller) -> NDArray[np.int64]:
+    """The engine's configuration row; `channel.configure` does the same for a part of ours."""
+    split = read.controller.kind == "lpddr5"
+    burst = "nBL_min" if split else "nBL"
+    needed = ["nCL", "nCWL", burst, *(("nAAD", "nWCKPST") if split else ())]
+    for name in needed:
+        if name not in read.timing_cycles:
+            raise SpecError(f"timing_cycles.{name} is missing")
+    n = read.timing_cycles
+    if read.read_latency_cycles != n["nCL"] + n[burst]:
+        raise SpecError(
+            f"read_latency_cycles={read.read_latency_cycles} but timing_cycles has nCL={n['nCL']} and "
+            f"{burst}={n[burst]}"
+        )
+    cfg = np.zeros(e.C_NUM, np.int64)
+    cfg[e.C_RANKS], cfg[e.C_GROUPS], cfg[e.C_BANKS] = (
+        geometry.ranks,
+        geometry.bank_groups,
+        geometry.banks_per_group,
+    )
+    cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue, controller.write_queue
+    cfg[e.C_HIGH], cfg[e.C_LOW] = controller.write_high, controller.write_low
+    cfg[e.C_SPLIT_ACT], cfg[e.C_AAD] = split, n["nAAD"] if split else 0
+    cfg[e.C_SYNC] = split and controller.data_clock == "on_demand"
+    cfg[e.C_WCKPST] = n["nWCKPST"] if split else 0
+    cfg[e.C_RL], cfg[e.C_WL], cfg[e.C_BL] = n["nCL"], n["nCWL"], n[burst]
+    cfg[e.C_REFRESH] = REFRESH_MODES[controller.refresh]
+    if controller.refresh != "none":
+        if not read.refresh.interval_cycles or read.refresh.interval_cycles < 1:
+            raise SpecError(
+                f"refresh.interval_cycles={read.refresh.interval_cycles}; wanted a count of clocks"
+            )
+        scope = REFRESH_SCOPES[controller.refresh]
+        if read.refresh.scope != scope:
+            raise SpecError(f"refresh.scope={read.refresh.scope!r} is not modelled; modelled: {scope}")
+        cfg[e.C_REFI] = read.refresh.interval_cycles
+    cfg[e.C_GUARD] = controller.row_hit_guard
+    return cfg

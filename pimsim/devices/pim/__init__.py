@@ -1,0 +1,1 @@
+"""Processing in memory: operations as programs of DRAM commands, and those programs on real data."""

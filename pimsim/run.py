@@ -1,0 +1,479 @@
+"""WHEN it happens: executes a plan on a system; the only place that steps the SimPy clock.
+
+`simulate` is the whole path: model -> traces -> placement and plans -> runs -> Result. With fidelity
+"sampled" a segment's time depends on the segment alone, so equal layers and equal decode steps are run
+once and reused, exactly; with "step" every layer and token runs on channels that persist.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import simpy
+
+from pimsim.devices import cpu as host
+from pimsim.devices.dram.channel import command_log
+from pimsim.devices.dram.stream import Stream
+from pimsim.devices.pim.program import Gemv, gemv
+from pimsim.errors import PlanError
+from pimsim.memory import FIDELITIES, Flow, Memory
+from pimsim.methods import load_method
+from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector
+from pimsim.result import Result, capacity_bytes, csv_bytes, manifest, table, write_file
+from pimsim.system import System, load_system
+from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
+from pimsim.trace.op import Trace
+
+COPY_PIECE_SLABS = 4
+"""Copy threads take their work in pieces of so many slabs (DRAM rows of all banks: 256 KiB each)."""
+LOG_ROWS = 4_000_000
+"""Commands that a log file may hold; a longer run stops with an error that says so."""
+ROW_LIMIT = 200_000
+"""Spans that a result keeps one by one; of longer decodes each later step is one span."""
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One activity of one engine. layer: offset from the segment's first layer, -1 for none."""
+
+    task: str
+    kind: str
+    layer: int
+    engine: str
+    start_ps: int
+    end_ps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segments:
+    """What running a segment gave: its duration, spans from its start, and counted quantities."""
+
+    duration_ps: int
+    spans: tuple[Span, ...]
+    counters: tuple[tuple[tuple[str, str, str], float], ...]
+
+
+class _Core:
+    """Threads on one core share it equally, as a fair scheduler does."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.flows: list[Flow] = []
+
+    def enter(self, flow: Flow) -> None:
+        self.flows.append(flow)
+        self._share()
+
+    def leave(self, flow: Flow) -> None:
+        self.flows.remove(flow)
+        self._share()
+
+    def _share(self) -> None:
+        for flow in self.flows:
+            self.memory.set_stretch(flow, len(self.flows))
+
+
+@dataclass(eq=False)
+class _Runner:
+    """Runs segments on one SimPy environment."""
+
+    system: System
+    placement: Placement | None
+    fidelity: str
+    log_rows: int = 0
+    env: simpy.Environment = field(default_factory=simpy.Environment)
+    spans: list[Span] = field(default_factory=list)
+    counters: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.env, self.system, self.fidelity, self.log_rows)
+        self.core = [_Core(self.memory) for _ in self.system.cpu.cores]
+        self.burst = self.system.dram.geometry.burst_bytes
+
+    def run(self, segment: Segment, layer: int) -> None:
+        """Run one repetition of a segment from now to its end."""
+        done: dict[str, simpy.Event] = {}
+        for task in segment.tasks:
+            done[task.name] = self.env.process(self._task(task, [done[name] for name in task.after], layer))
+        if done:
+            self.env.run(until=self.env.all_of(list(done.values())))
+
+    def _task(self, task: Task, after: list[simpy.Event], layer: int) -> Any:
+        if after:
+            yield self.env.all_of(after)
+        cpu, work = self.system.cpu, task.work
+        if task.team == "pim":
+            yield from self._pim(task, layer)
+            return
+        numbers = self._team(task.team)
+        cost = cpu.wake_us if len(numbers) > 1 else 0.0
+        if task.fresh_threads:
+            cost = cpu.create_us * len(numbers)
+        if cost:
+            begin = int(self.env.now)
+            yield self.env.timeout(round(cost * 1e6))
+            self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
+        if isinstance(work, tuple):
+            pieces = self._pieces(work, layer)
+            threads = [self._copy_thread(task, layer, i, core, pieces) for i, core in enumerate(numbers)]
+        else:
+            threads = [
+                self._thread(task, layer, i, core, demand)
+                for i, (core, demand) in enumerate(zip(numbers, self._demands(task, numbers), strict=True))
+            ]
+        yield self.env.all_of([self.env.process(thread) for thread in threads])
+
+    def _team(self, team: str) -> tuple[int, ...]:
+        if team == "one":
+            return self.system.compute_cores[:1]
+        return {"compute": self.system.compute_cores, "copy": self.system.copy_cores, "all": self.system.all_cores}[team]
+
+    def _demands(self, task: Task, numbers: tuple[int, ...]) -> list[Stream | int]:
+        """What each thread of a task needs: a stream, or core time in picoseconds."""
+        cpu, work, cores = self.system.cpu, task.work, self.system.cores(numbers)
+        if isinstance(work, Gemm):
+            return list(
+                host.gemm_streams(cpu, cores, work.m, work.n, work.k, work.bits, self.burst, work.cacheable)
+            )
+        if isinstance(work, Attention):
+            if work.tokens == 1:
+                return list(host.read_streams(cpu, cores, work.kv_bytes, work.flops, self.burst, "kv"))
+            return [host.attention_ps(cpu, core, work.flops, len(cores)) for core in cores]
+        if isinstance(work, Vector):
+            return [host.vector_ps(core, work.bytes, work.flops, len(cores)) for core in cores]
+        raise PlanError(f"task {task.name}: no CPU thread can do {type(work).__name__}")
+
+    def _thread(self, task: Task, layer: int, i: int, core: int, demand: Stream | int) -> Any:
+        begin = int(self.env.now)
+        if isinstance(demand, Stream):
+            flow = self.memory.start(demand, self._bases(task, layer, i))
+            self._count_stream(demand)
+        else:
+            flow = self.memory.compute(demand)
+        self.core[core].enter(flow)
+        yield flow.done
+        self.core[core].leave(flow)
+        self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
+
+    def _copy_thread(self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]) -> Any:
+        """Take pieces (matrix, first slab, last slab) until none is left."""
+        begin = int(self.env.now)
+        moved = 0
+        while pieces:
+            copy, first, last = pieces.pop(0)
+            stream, bases, offset = self._copy_stream(copy, core, first, last, layer)
+            flow = self.memory.start(stream, bases, offset=offset)
+            self._count_stream(stream)
+            self.core[core].enter(flow)
+            yield flow.done
+            self.core[core].leave(flow)
+            moved += 1
+        if moved:
+            self._span(task.name, "copy", layer, self._engine("copy", i, core), begin)
+
+    def _pieces(self, copies: tuple[Copy, ...], layer: int) -> list[tuple[Copy, int, int]]:
+        """Copies cut into pieces of whole slabs; a slab holds one column chunk of one tile of the matrix."""
+        pieces = []
+        layout = self.system.layout
+        for copy in copies:
+            chunks = layout.chunks(copy.k, copy.bits)
+            slabs = layout.tiles(copy.n) * chunks
+            first, last = slabs * copy.first // copy.pieces, slabs * copy.last // copy.pieces
+            step = COPY_PIECE_SLABS
+            pieces += [(copy, at, min(last, at + step)) for at in range(first, last, step)]
+        return pieces
+
+    def _copy_stream(
+        self, copy: Copy, core: int, first: int, last: int, layer: int
+    ) -> tuple[Stream, tuple[int, ...], int]:
+        """The stream that copies slabs first..last of a matrix, its base addresses and its offset in the walk.
+
+        Padding rows are not read: a slab moves its share of the matrix.
+        """
+        layout = self.system.layout
+        chunks = layout.chunks(copy.k, copy.bits)
+        slabs = layout.tiles(copy.n) * chunks
+        pitch = copy.k * copy.bits // 8
+        size = copy.n * pitch * last // slabs - copy.n * pitch * first // slabs
+        run = min(layout.chunk_bytes, pitch)
+        rows = min(copy.n, layout.tile_rows)
+        loops = (
+            (layout.accumulators, pitch),
+            (max(1, rows // layout.accumulators), layout.accumulators * pitch),
+            (chunks, layout.chunk_bytes),
+            (1 << 20, layout.tile_rows * pitch),
+        )
+        stream = host.copy_stream(
+            self.system.cpu, self.system.cpu.cores[core], size, self.burst, run_bytes=run, dest_loops=loops
+        )
+        if self.placement is None:
+            return stream, (), 0
+        slab_bytes = layout.tile_rows * layout.chunk_bytes
+        row = self.placement.pim_rows[copy.weight.format(layer + copy.ahead)]
+        source = row * slab_bytes
+        buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
+        dest = buffers[copy.ahead % len(buffers)] if buffers else 0
+        return stream, (source, dest, dest), first * slab_bytes // run
+
+    def _bases(self, task: Task, layer: int, i: int) -> tuple[int, ...]:
+        """First address that thread `i` of a task reads, for stepped runs."""
+        if self.placement is None:
+            return ()
+        work = task.work
+        if isinstance(work, Gemm):
+            name = work.weight.format(layer)
+            buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
+            here = [p.base for p in self.placement.placed if p.item == name]
+            base = here[0] if here else buffers[-1] if buffers else self.placement.pim_rows.get(name, 0) * 2**18
+            return (base + work.n * work.k * work.bits // 8 // max(1, len(self._team(task.team))) * i // 64 * 64,)
+        if isinstance(work, Attention):
+            return (self.placement.address("kv") + work.kv_bytes // 8 * i // 64 * 64,)
+        return (0,)
+
+    def _pim(self, task: Task, layer: int) -> Any:
+        work, system = task.work, self.system
+        if not isinstance(work, PimGemv) or system.pim is None:
+            raise PlanError(f"task {task.name}: {type(work).__name__} cannot run in PIM")
+        base = self.placement.pim_rows[work.weight.format(layer)] if self.placement is not None else 0
+        program = _compiled(system, work.n, work.k, work.dtype, work.pad_rows_to, base)
+        begin = int(self.env.now)
+        yield self.env.timeout(round(system.cpu.wake_us * 1e6))
+        time_ps, counts = self.memory.program(program, system.host_drive)
+        yield self.env.timeout(time_ps)
+        for command, count in counts.items():
+            self.counters["pim", f"{command} commands", "commands a channel"] += count
+        self.counters["pim", "weight bytes multiplied", "bytes"] += work.n * work.k * _bits(system, work.dtype) // 8
+        self._span(task.name, task.kind, layer, "pim:all banks", begin)
+
+    def _count_stream(self, stream: Stream) -> None:
+        read, written = stream.bytes_moved(self.burst)
+        self.counters["dram", f"{stream.kind} bytes read", "bytes"] += read
+        if written:
+            self.counters["dram", f"{stream.kind} bytes written", "bytes"] += written
+
+    def _engine(self, team: str, i: int, core: int) -> str:
+        return f"{team}:t{i}@{self.system.cpu.cores[core].name}"
+
+    def _span(self, task: str, kind: str, layer: int, engine: str, begin: int) -> None:
+        self.spans.append(
+            Span(task=task, kind=kind, layer=layer, engine=engine, start_ps=begin, end_ps=int(self.env.now))
+        )
+
+
+def _bits(system: System, dtype: str) -> int:
+    return system.pim.weight_dtypes[dtype] if system.pim is not None else 16
+
+
+def _compiled(system: System, n: int, k: int, dtype: str, pad: int, base: int) -> Gemv:
+    """The compiled GEMV, kept: layers use the same one."""
+    key = (system.key, n, k, dtype, pad, base)
+    if key not in _GEMVS:
+        if len(_GEMVS) > 64:
+            _GEMVS.clear()
+        assert system.pim is not None
+        _GEMVS[key] = gemv(
+            system.pim, system.layout, n, k, dtype, base_row=base, pad_rows_to=pad, fences=system.fence_ns is not None
+        )
+    return _GEMVS[key]
+
+
+_GEMVS: dict[tuple[Any, ...], Gemv] = {}
+_SEGMENTS: dict[tuple[Any, ...], Segments] = {}
+
+
+def _sampled_segment(system: System, segment: Segment) -> Segments:
+    """One repetition of a segment, kept by what determines it: system and tasks."""
+    key = (system.key, segment.tasks)
+    if key not in _SEGMENTS:
+        runner = _Runner(system, None, "sampled")
+        runner.run(segment, 0)
+        _SEGMENTS[key] = Segments(
+            duration_ps=int(runner.env.now), spans=tuple(runner.spans), counters=tuple(sorted(runner.counters.items()))
+        )
+    return _SEGMENTS[key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An executed plan: duration, spans (columns as in a Result) and counters."""
+
+    duration_ps: int
+    spans: pd.DataFrame
+    counters: dict[tuple[str, str, str], float]
+
+
+_SPAN_COLUMNS = ("task", "kind", "phase", "layer", "engine", "start_ps", "end_ps")
+
+
+def _frame(spans: list[Span], phase: str, layers: list[int], starts: list[int]) -> pd.DataFrame:
+    """Spans repeated for each (layer, start) as one frame."""
+    n, times = len(spans), len(layers)
+    layer = np.array([s.layer for s in spans], np.int64)
+    here = np.where(layer[None, :] < 0, -1, np.array(layers, np.int64)[:, None]).ravel()
+    base = np.repeat(np.array(starts, np.int64), n)
+    return pd.DataFrame(
+        {
+            "task": [s.task for s in spans] * times,
+            "kind": [s.kind for s in spans] * times,
+            "phase": phase,
+            "layer": here,
+            "engine": [s.engine for s in spans] * times,
+            "start_ps": np.tile(np.array([s.start_ps for s in spans], np.int64), times) + base,
+            "end_ps": np.tile(np.array([s.end_ps for s in spans], np.int64), times) + base,
+        }
+    )
+
+
+def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps: int = 0) -> Run:
+    """Execute a plan from `start_ps`. With a runner every repetition is stepped on its channels."""
+    frames: list[pd.DataFrame] = []
+    counters: Counter[tuple[str, str, str]] = Counter()
+    now = start_ps
+    for segment in plan.segments:
+        layers = [segment.first_layer + i if segment.first_layer >= 0 else -1 for i in range(segment.times)]
+        if runner is None:
+            once = _sampled_segment(system, segment)
+            starts = [now + i * once.duration_ps for i in range(segment.times)]
+            frames.append(_frame(list(once.spans), plan.phase, layers, starts))
+            for key, value in once.counters:
+                counters[key] += value * segment.times
+            now += once.duration_ps * segment.times
+        else:
+            for layer in layers:
+                runner.spans.clear()
+                before = Counter(runner.counters)
+                runner.run(segment, layer)
+                frames.append(_frame(runner.spans, plan.phase, [layer], [0]))
+                counters.update(runner.counters - before)
+            now = int(runner.env.now)
+    spans = pd.concat([f for f in frames if len(f)], ignore_index=True) if frames else pd.DataFrame(columns=_SPAN_COLUMNS)
+    return Run(duration_ps=now - start_ps, spans=spans, counters=dict(counters))
+
+
+_DECODES: dict[tuple[Any, ...], Run] = {}
+
+
+def _decode(config: LlmConfig, method: str, system: System, context: int) -> Run:
+    """One sampled decode step with `context` tokens in the cache, kept by what determines it."""
+    plan = load_method(method).plan(_decode_trace(config, context), system)
+    key = (system.key, plan.segments)
+    if key not in _DECODES:
+        _DECODES[key] = run_plan(system, plan)
+    return _DECODES[key]
+
+
+def _decode_trace(config: LlmConfig, context: int) -> Trace:
+    key = (config, context)
+    if key not in _TRACES:
+        _TRACES[key] = decode_trace(config, context)
+    return _TRACES[key]
+
+
+_TRACES: dict[tuple[LlmConfig, int], Trace] = {}
+
+
+def prefill_run(model: str, method: str, prompt: int, system: System) -> Run:
+    """The sampled prefill alone: its duration is the time to first token."""
+    return run_plan(system, load_method(method).plan(prefill_trace(load_config(model), prompt), system))
+
+
+def total_seconds(model: str, method: str, prompt: int, tokens: int, system: System) -> tuple[float, float]:
+    """(time to first token, time to the last of `tokens`) in seconds, sampled."""
+    first = prefill_run(model, method, prompt, system).duration_ps
+    config = load_config(model)
+    rest = sum(_decode(config, method, system, prompt + step).duration_ps for step in range(tokens - 1))
+    return first * 1e-12, (first + rest) * 1e-12
+
+
+def simulate(
+    model: str,
+    method: str,
+    *,
+    prompt: int,
+    tokens: int,
+    system: str | System = "exynos2400",
+    fidelity: str = "sampled",
+    commands: Path | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> Result:
+    """Run a model with a method on a system: prefill of `prompt` tokens, then decode to `tokens` in all.
+
+    model: a shipped name or the path of a Hugging Face config.json. The first token comes out of the
+    prefill; each further one is a decode step. commands: file for the DRAM command log (CSV, .gz by
+    name), for fidelity "step" only. Errors are `PimsimError`s that name what was given.
+    """
+    if prompt < 1 or tokens < 1:
+        raise PlanError(f"prompt={prompt}, tokens={tokens}; wanted at least 1 of each")
+    if fidelity not in FIDELITIES:
+        raise PlanError(f"fidelity {fidelity!r}; wanted one of {', '.join(FIDELITIES)}")
+    if commands is not None and fidelity != "step":
+        raise PlanError('a command log needs fidelity "step": sampled runs simulate only a part of the commands')
+    machine = load_system(system) if isinstance(system, str) else system
+    config, how = load_config(model), load_method(method)
+    report = progress or (lambda share, text: None)
+    trace = prefill_trace(config, prompt)
+    placement = how.place(prefill_trace(config, prompt + tokens - 1), machine)
+    runner = None
+    if fidelity == "step":
+        runner = _Runner(machine, placement, "step", LOG_ROWS if commands is not None else 0)
+
+    report(0.0, "prefill")
+    first = run_plan(machine, how.plan(trace, machine), runner)
+    frames, counters = [first.spans], Counter(first.counters)
+    now = first.duration_ps
+    rows = len(first.spans)
+    for step in range(tokens - 1):
+        report((1 + step) / tokens, f"token {step + 2} of {tokens}")
+        if runner is None:
+            run = _decode(config, how.name, machine, prompt + step)
+            spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
+        else:
+            run = run_plan(machine, how.plan(_decode_trace(config, prompt + step), machine), runner, now)
+            spans = run.spans
+        rows += len(spans)
+        if rows > ROW_LIMIT:
+            one = ("decode step", "decode", "", -1, "all", now, now + run.duration_ps)
+            spans = pd.DataFrame([one], columns=_SPAN_COLUMNS)
+        frames.append(spans.assign(phase=f"decode[{step}]"))
+        counters.update(run.counters)
+        now += run.duration_ps
+    report(1.0, "done")
+
+    if commands is not None and runner is not None and runner.memory.bench is not None:
+        write_file(commands, csv_bytes(command_log(runner.memory.bench.channels)))
+    total = now * 1e-12
+    seconds = first.duration_ps * 1e-12
+    moved = sum(v for (component, name, _), v in counters.items() if component == "dram" and name.split()[-2] == "bytes")
+    counters["dram", "mean bandwidth of CPU streams", "GB/s"] = moved / total / 1e9
+    counters["dram", "share of peak of CPU streams", "%"] = 100 * moved / total / machine.peak_bytes_per_s
+    capacity = placement.ledger.to_frame()
+    summary = {
+        "model": config.name,
+        "method": how.name,
+        "system": machine.name,
+        "prompt": prompt,
+        "tokens": tokens,
+        "ttft_s": seconds,
+        "tpot_s": (total - seconds) / (tokens - 1) if tokens > 1 else None,
+        "total_s": total,
+        "capacity_bytes": capacity_bytes(capacity),
+    }
+    return Result(
+        spans=table("spans", pd.concat(frames, ignore_index=True).itertuples(index=False)),
+        counters=table("counters", [(*key, float(value)) for key, value in sorted(counters.items())]),
+        capacity=capacity,
+        summary=summary,
+        manifest=manifest(
+            parts={"system": machine},
+            trace_digest=trace.digest(),
+            settings={"fidelity": fidelity, "prompt": prompt, "tokens": tokens, "method": how.name},
+        ),
+    )

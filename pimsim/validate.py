@@ -1,0 +1,365 @@
+"""Hold the simulator to reference numbers: one row a case and quantity.
+
+`validate("dram")` runs the request traces of a folder of reference cases through the DRAM engine under
+each case's own configuration and compares clocks, counts and whole command logs; the folder's form is
+described in `tests/reference/dram/README.md`. A case that cannot be run has one row that says why.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pimsim.devices.dram import engine
+from pimsim.devices.dram.channel import command_log, replay
+from pimsim.devices.dram.config import ReferenceConfig, read_config
+from pimsim.devices.dram.requests import Requests, read_requests
+from pimsim.devices.rules import CODE, RuleTable, compile_rules, rules_of
+from pimsim.errors import SpecError, suggest
+
+COLUMNS = ("case", "quantity", "ours", "reference", "error")
+Row = tuple[str, str, float, float, float]
+
+_CASE_KEYS = (
+    "case",
+    "config",
+    "trace",
+    "window",
+    "cycles",
+    "avg_read_latency",
+    "data_cmds_row_hit",
+    "command_trace",
+)
+_LOG_FIELDS = ("cycle", "command", "rank", "bankgroup", "bank", "row", "column")
+
+PEER_DEFECTS = (
+    ("*", "other_rank", ("RD", "RDA"), ("WR", "WRA"), "the bursts of two ranks may overlap"),
+    ("LPDDR5", "other_rank", ("WR", "WRA"), ("RD", "RDA"), "longer than needed"),
+    ("LPDDR5", "same_bank", ("RDA", "WRA"), ("REFPB",), "no rule"),
+    ("LPDDR5", "*", ("PREA",), ("REFPB",), "no rule"),
+    ("LPDDR5", "*", ("PREA",), ("REFAB",), "one-bank instead of all-bank precharge time"),
+)
+"""Where the reference simulator departs from the standard: (standard, relation, first, then, how)."""
+
+
+def validate(what: str, reference: Path | None = None) -> pd.DataFrame:
+    """Compare our numbers with reference numbers.
+
+    what: a name in `AVAILABLE`. reference: the folder of its cases, or the folder above it; None takes
+    `tests/reference` of the source tree.
+    returns: columns case, quantity, ours, reference (in the quantity's unit: clocks or counts) and
+    error = ours / reference - 1, 0 when both are 0, infinite when only the reference is 0. A row whose
+    quantity begins with "not supported" has no numbers.
+    """
+    if what not in AVAILABLE:
+        raise SpecError(f"nothing to validate named {what!r}{suggest(what, AVAILABLE)}")
+    rows = list(AVAILABLE[what](_folder(what, reference)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _folder(what: str, reference: Path | None) -> Path:
+    if reference is None:
+        here = Path(__file__).resolve().parents[1] / "tests" / "reference" / what
+        if not (here / "cases.csv").is_file():
+            raise SpecError(
+                f"validate {what}: the reference cases are part of the source tree, which is not here; "
+                "name their folder with --reference DIR"
+            )
+        return here
+    for folder in (reference, reference / what):
+        if (folder / "cases.csv").is_file():
+            return folder
+    raise SpecError(f"validate {what}: neither {reference} nor {reference / what} holds a file cases.csv")
+
+
+def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
+    without = 0.0 if ours == 0 else math.inf
+    error = ours / reference - 1 if reference else without
+    return case, quantity, float(ours), float(reference), error
+
+
+def _unsupported(case: str, reason: str) -> Row:
+    return case, f"not supported: {reason}", math.nan, math.nan, math.nan
+
+
+# DRAM
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One line of cases.csv. counts: command name -> how often it was issued."""
+
+    case: str
+    config: str
+    trace: str
+    window: int
+    cycles: int
+    latency: str
+    row_hits: int
+    traced: bool
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """What our engine did in a case; counts and log include what it issued until the case's last clock."""
+
+    accepted: NDArray[np.int64]
+    done: NDArray[np.int64]
+    cycles: int
+    counts: dict[str, int]
+    row_hits: int
+    channel: engine.Channels
+
+
+class _Configs:
+    """The configurations of a folder, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "configs"
+        self._read: dict[str, ReferenceConfig | str] = {}
+
+    def get(self, name: str) -> tuple[ReferenceConfig | str, bool]:
+        """A configuration, or why it is not supported; and whether it is the first time it is asked for."""
+        new = name not in self._read
+        if new:
+            path = self.folder / f"{name}.json"
+            try:
+                self._read[name] = read_config(path)
+            except SpecError as error:
+                self._read[name] = str(error).removeprefix(f"{path}: ")
+        return self._read[name], new
+
+
+def _dram(folder: Path) -> Iterator[Row]:
+    @cache
+    def requests(path: Path, burst_bytes: int) -> Requests:
+        return read_requests(path, burst_bytes)
+
+    configs = _Configs(folder)
+    for case in _cases(folder / "cases.csv"):
+        config, new = configs.get(case.config)
+        if isinstance(config, str):
+            if new:
+                yield _unsupported(case.config, config)
+            continue
+        trace = _file(folder / "traces", case.trace)
+        if trace is None:
+            yield _unsupported(case.case, f"no trace {case.trace!r} in traces/")
+            continue
+        yield from _compare(folder, case, config, requests(trace, config.burst_bytes))
+    yield from _pairs(folder, configs)
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    for path in (folder / f"{name}.csv.gz", folder / f"{name}.csv"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _cases(path: Path) -> list[_Case]:
+    cases = []
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file)
+        for key in _CASE_KEYS:
+            if key not in (lines.fieldnames or ()):
+                raise SpecError(
+                    f"{path}:1: no column {key!r}; the header is {','.join(lines.fieldnames or ())!r}"
+                )
+        for held in lines:
+            try:
+                case = _Case(
+                    case=held["case"],
+                    config=held["config"],
+                    trace=held["trace"],
+                    window=int(held["window"]),
+                    cycles=int(held["cycles"]),
+                    latency=held["avg_read_latency"],
+                    row_hits=int(held["data_cmds_row_hit"]),
+                    traced=_yes(held["command_trace"]),
+                    counts={
+                        key[2:]: int(value) for key, value in held.items() if key.startswith("n_") and value
+                    },
+                )
+                if case.latency:
+                    float(case.latency)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise SpecError(f"{path}:{lines.line_num}: {error}") from None
+            cases.append(case)
+    return cases
+
+
+def _yes(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"command_trace={text!r}; wanted True or False")
+    return text.lower() == "true"
+
+
+def _run(config: ReferenceConfig, requests: Requests, window: int, log_rows: int) -> _Run:
+    channel = config.channel(log_rows)
+    bank, row, column = config.places(requests.address)
+    did = replay(channel, requests.arrive, requests.write, bank, row, column, window)
+    # The last data command is out, but a refresh may fall due before the last data have arrived.
+    clock = int(channel.scalar[0, engine.X_LAST]) + 1
+    out = np.zeros(2, np.int64)
+    while clock < did.cycles:
+        clock = engine.step(channel, 0, clock, out)
+    return _Run(
+        accepted=did.accepted,
+        done=did.done,
+        cycles=did.cycles,
+        counts={name: int(channel.counts[0, CODE[name]]) for name in CODE},
+        row_hits=did.row_hits,
+        channel=channel,
+    )
+
+
+def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Requests) -> Iterator[Row]:
+    run = _run(config, requests, case.window, 0)
+    yield _row(case.case, "cycles", run.cycles, case.cycles)
+    reads = requests.write == 0
+    if case.latency and reads.any():
+        digits = len(case.latency.partition(".")[2])
+        latency = round(float((run.done - run.accepted)[reads].mean()), digits)
+        yield _row(case.case, "avg_read_latency", latency, float(case.latency))
+    for name in _theirs(config):
+        ours, theirs = run.counts[name], case.counts.get(name, 0)
+        yield _row(case.case, f"n_{name}", ours, theirs)
+    for name, theirs in case.counts.items():
+        if theirs and name not in _theirs(config):
+            yield _row(case.case, f"n_{name}", run.counts.get(name, 0), theirs)
+    yield _row(case.case, "data_cmds_row_hit", run.row_hits, case.row_hits)
+    if not case.traced:
+        return
+    name = case.case.removeprefix(f"{case.config}/")
+    times = _file(folder / "requests" / case.config, name)
+    if times is None:
+        yield _unsupported(case.case, f"no times of requests in requests/{case.config}/")
+    else:
+        held = _table(times, ("index", "accept", "done")).set_index("index").reindex(range(len(requests)))
+        for key, clocks in (("accept", run.accepted), ("done", run.done)):
+            yield _row(case.case, f"{key}_mismatches", int((held[key].to_numpy() != clocks).sum()), 0)
+    commands = _file(folder / "commands" / case.config, name)
+    if commands is None:
+        yield _unsupported(case.case, f"no commands in commands/{case.config}/")
+        return
+    logged = _run(config, requests, case.window, int(run.channel.counts.sum()))
+    log, wanted = _commands(logged, config), _reference_commands(commands)
+    differ = max((log - wanted).total(), (wanted - log).total())
+    yield _row(case.case, "command_mismatches", differ, 0)
+
+
+def _theirs(config: ReferenceConfig) -> tuple[str, ...]:
+    """The device's commands as the reference writes them: an activate in one piece is ACT."""
+    return tuple("ACT" if name == "ACT1" and not config.split_activate else name for name in config.commands)
+
+
+def _commands(run: _Run, config: ReferenceConfig) -> Counter[tuple[object, ...]]:
+    """Our command log as a multiset of (cycle, command, rank, bankgroup, bank, row, column), -1 for none."""
+    log = command_log(run.channel).rename(columns={"clock": "cycle"})
+    if not config.split_activate:
+        log["command"] = log["command"].replace("ACT1", "ACT")
+    return Counter(log[list(_LOG_FIELDS)].itertuples(index=False, name=None))
+
+
+def _reference_commands(path: Path) -> Counter[tuple[object, ...]]:
+    log = _table(path, _LOG_FIELDS)
+    numbers = [field for field in _LOG_FIELDS if field != "command"]
+    log[numbers] = log[numbers].fillna(-1).astype(np.int64)
+    return Counter(log[list(_LOG_FIELDS)].itertuples(index=False, name=None))
+
+
+def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A CSV file that must have `columns`."""
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, EOFError, ValueError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from None
+    for name in columns:
+        if name not in frame.columns:
+            raise SpecError(f"{path}:1: no column {name!r}{suggest(name, map(str, frame.columns))}")
+    return frame
+
+
+# Distances of two commands
+
+
+def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
+    """Smallest distance of two commands on an idle device, by the rules of the file and by our own."""
+    files = sorted((folder / "pairs").glob("*.csv"))
+    for path in files:
+        config = _family(path.stem, [other.stem for other in files], configs)
+        if isinstance(config, str):
+            yield _unsupported(f"pairs/{path.stem}", config)
+            continue
+        tables = {"min_gap_cycles": config.table}
+        part = config.part()
+        if part is not None:
+            tables["min_gap_cycles by our rules"] = compile_rules(rules_of(part))
+        pairs = _table(path, ("relation", "first", "then", "min_gap_cycles"))
+        for quantity, table in tables.items():
+            for relation, first, then, theirs in pairs[
+                ["relation", "first", "then", "min_gap_cycles"]
+            ].itertuples(index=False, name=None):
+                case = f"pairs/{path.stem}/{relation} {first} {then}"
+                ours = _gap(config, table, relation, first, then)
+                if ours is None:
+                    yield _unsupported(case, f"{quantity}: no such pair in this device")
+                else:
+                    yield _row(case, quantity + _defect(config.standard, relation, first, then), ours, theirs)
+
+
+def _family(stem: str, stems: list[str], configs: _Configs) -> ReferenceConfig | str:
+    """A supported configuration of the family that a pair file is about, or why there is none.
+
+    "x.csv" is about the configurations "x" and "x_...", unless a file with a longer name claims them.
+    """
+    longer = [other for other in stems if other.startswith(f"{stem}_")]
+    reason = "no configuration of this family in configs/"
+    for path in sorted([*configs.folder.glob(f"{stem}.json"), *configs.folder.glob(f"{stem}_*.json")]):
+        if any(path.stem == other or path.stem.startswith(f"{other}_") for other in longer):
+            continue
+        config, _ = configs.get(path.stem)
+        if isinstance(config, ReferenceConfig):
+            return config
+        reason = config
+    return reason
+
+
+def _gap(config: ReferenceConfig, table: RuleTable, relation: str, first: str, then: str) -> int | None:
+    """Clocks from `first` at clock 0 to the earliest `then`, at least 1: one command a clock."""
+    g = config.geometry
+    other = {
+        "same_bank": 0,
+        "other_bank_same_bankgroup": 1 if g.banks_per_group > 1 else None,
+        "other_bankgroup": g.banks_per_group if g.bank_groups > 1 else None,
+        "other_rank": g.banks if g.ranks > 1 else None,
+    }.get(relation)
+    if other is None or first not in CODE or then not in CODE:
+        return None
+    channel = engine.make_channels(1, config.cfg, table.first, table.rows, table.rings)
+    whole_rank = ("PREA", "REFAB")
+    engine.issue(channel, 0, 0, CODE[first], 0, -1 if first in whole_rank else 0, -1, -1)
+    rank, bank = other // g.banks, -1 if then in whole_rank else other
+    return max(1, int(engine.earliest(channel, 0, CODE[then], rank, bank)))
+
+
+def _defect(standard: str, relation: str, first: str, then: str) -> str:
+    for where, how, before, after, text in PEER_DEFECTS:
+        if where in ("*", standard) and how in ("*", relation) and first in before and then in after:
+            return f", documented defect of the reference: {text}"
+    return ""
+
+
+AVAILABLE: dict[str, Callable[[Path], Iterator[Row]]] = {"dram": _dram}
+"""What can be validated."""
