@@ -33,4 +33,4 @@ def part(name: str, kind: type[T]) -> T:
     known = {k: v for k, v in parts().items() if isinstance(v, kind)}
     if name not in known:
         raise SpecError(f"no {kind.__name__} named {name!r}{suggest(name, known)}")
-    return known[name]  # type: ignore[no-any-return]
+    return known[name]

@@ -66,10 +66,22 @@ def weight_passes(core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int,
 
 
 def windows(cpu: CpuSpec, cores: list[CoreSpec], burst_bytes: int) -> list[int]:
-    """Bursts in flight of each core when these cores stream together: the cluster's limit is shared."""
-    total = sum(core.lines_outstanding for core in cores)
-    share = min(1.0, cpu.cluster_lines / total)
-    return [max(1, round(core.lines_outstanding * share * LINE_BYTES / burst_bytes)) for core in cores]
+    """Bursts in flight of each core when these cores stream together.
+
+    The cluster's limit is shared fairly: each core gets what it can use, the rest in equal parts.
+    """
+    left, lines = cpu.cluster_lines, [0] * len(cores)
+    for waiting, i in zip(
+        range(len(cores), 0, -1), sorted(range(len(cores)), key=lambda i: cores[i].lines_outstanding), strict=True
+    ):
+        lines[i] = min(cores[i].lines_outstanding, left // waiting)
+        left -= lines[i]
+    return [max(1, n * LINE_BYTES // burst_bytes) for n in lines]
+
+
+def gemm_rate(core: CoreSpec, rows: int) -> float:
+    """GFLOPS of a GEMM thread that has `rows` weight rows: short shares spend relatively more on filling caches."""
+    return core.peak_gflops * core.gemm_efficiency * rows / (rows + core.gemm_fill_rows)
 
 
 def gemm_streams(
@@ -80,10 +92,11 @@ def gemm_streams(
     for core, rows, window in zip(cores, split(n, len(cores)), windows(cpu, cores, burst_bytes), strict=True):
         passes = weight_passes(core, cpu.shared, m, k, bits, cacheable)
         bursts = max(1, round(rows * k * bits / 8 * passes / burst_bytes))
-        compute_ps = 2 * m * rows * k / (core.peak_gflops * core.gemm_efficiency) * PS
+        flops = 2 * m * (8 * burst_bytes // bits) / passes  # that go with one burst of weights
+        rate = gemm_rate(core, rows) if m > 1 else core.peak_gflops * core.gemm_efficiency
         if not cacheable:
             window = core.nc_outstanding * LINE_BYTES // burst_bytes
-        streams.append(_reads("gemm", bursts, window, compute_ps / bursts, cpu.path_ns, burst_bytes))
+        streams.append(_reads("gemm" if m > 1 else "gemv", bursts, window, flops / rate * PS, cpu.path_ns, burst_bytes))
     return streams
 
 
@@ -96,8 +109,8 @@ def read_streams(
         cores, split(size_bytes, len(cores)), windows(cpu, cores, burst_bytes), strict=True
     ):
         bursts = max(1, -(-size // burst_bytes))
-        compute_ps = flops / len(cores) / (core.peak_gflops * core.gemm_efficiency) * PS
-        streams.append(_reads(kind, bursts, window, compute_ps / bursts, cpu.path_ns, burst_bytes))
+        gap_ps = flops / size_bytes * burst_bytes / (core.peak_gflops * core.gemm_efficiency) * PS
+        streams.append(_reads(kind, bursts, window, gap_ps, cpu.path_ns, burst_bytes))
     return streams
 
 

@@ -208,6 +208,7 @@ class CoreSpec:
 
     flop_per_ck: peak multiply-add rate at `dtype` bf16, counted as two operations each.
     gemm_efficiency: share of the peak that the GEMM kernel reaches from its caches.
+    gemm_fill_rows: weight rows that a GEMM thread loses to filling its caches (small GEMMs are slower).
     lines_outstanding: cacheable lines in flight towards memory, prefetches included.
     nc_outstanding: non-cacheable 64-byte loads in flight.
     cached_gbps: bandwidth of vector code on data in its caches (norms, softmax, ...).
@@ -220,6 +221,7 @@ class CoreSpec:
     l1: CacheSpec
     l2: CacheSpec
     gemm_efficiency: float
+    gemm_fill_rows: int
     lines_outstanding: int
     nc_outstanding: int
     cached_gbps: float
@@ -263,4 +265,4 @@ def spec_fields(spec: Any) -> dict[str, Any]:
         return {str(k): spec_fields(v) for k, v in spec.items()}  # type: ignore[return-value]
     if isinstance(spec, tuple | list):
         return [spec_fields(v) for v in spec]  # type: ignore[return-value]
-    return spec  # type: ignore[no-any-return]
+    return spec
