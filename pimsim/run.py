@@ -114,9 +114,9 @@ class _Runner:
             yield from self._pim(task, layer)
             return
         numbers = self._team(task.team)
-        cost = cpu.wake_us if len(numbers) > 1 else 0.0
-        if task.fresh_threads:
-            cost = cpu.create_us * len(numbers)
+        cost = cpu.create_us * len(numbers) if task.fresh_threads else cpu.wake_us * (len(numbers) > 1)
+        if task.kind != "copy":
+            cost += cpu.dispatch_us
         if cost:
             begin = int(self.env.now)
             yield self.env.timeout(round(cost * 1e6))
@@ -245,7 +245,7 @@ class _Runner:
         base = self.placement.pim_rows[work.weight.format(layer)] if self.placement is not None else 0
         program = _compiled(system, work.n, work.k, work.dtype, work.pad_rows_to, base)
         begin = int(self.env.now)
-        yield self.env.timeout(round(system.cpu.wake_us * 1e6))
+        yield self.env.timeout(round((system.cpu.dispatch_us + system.cpu.wake_us) * 1e6))
         time_ps, counts = self.memory.program(program, system.host_drive)
         yield self.env.timeout(time_ps)
         for command, count in counts.items():

@@ -85,6 +85,7 @@ class System:
             row_bytes=g.row_bytes,
             burst_bytes=g.burst_bytes,
             accumulators=self.pim.accumulators if self.pim is not None else 8,
+            bank_groups=g.bank_groups,
         )
 
     @cached_property

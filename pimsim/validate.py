@@ -17,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pimsim.devices.dram import engine
-from pimsim.devices.dram.channel import command_log, replay
+from pimsim.devices.dram.channel import Replayed, replay
 from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
-from pimsim.devices.rules import CODE, RuleTable, compile_rules, rules_of
+from pimsim.devices.rules import CODE, COMMANDS, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
 
 COLUMNS = ("case", "quantity", "ours", "reference", "error")
@@ -107,18 +106,6 @@ class _Case:
     row_hits: int
     traced: bool
     counts: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Run:
-    """What our engine did in a case; counts and log include what it issued until the case's last clock."""
-
-    accepted: NDArray[np.int64]
-    done: NDArray[np.int64]
-    cycles: int
-    counts: dict[str, int]
-    row_hits: int
-    channel: engine.Channels
 
 
 class _Configs:
@@ -205,39 +192,24 @@ def _yes(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _run(config: ReferenceConfig, requests: Requests, window: int, log_rows: int) -> _Run:
-    channel = config.channel(log_rows)
+def _run(config: ReferenceConfig, requests: Requests, window: int, log_rows: int = 0) -> Replayed:
     bank, row, column = config.places(requests.address)
-    did = replay(channel, requests.arrive, requests.write, bank, row, column, window)
-    # The last data command is out, but a refresh may fall due before the last data have arrived.
-    clock = int(channel.scalar[0, engine.X_LAST]) + 1
-    out = np.zeros(2, np.int64)
-    while clock < did.cycles:
-        clock = engine.step(channel, 0, clock, out)
-    return _Run(
-        accepted=did.accepted,
-        done=did.done,
-        cycles=did.cycles,
-        counts={name: int(channel.counts[0, CODE[name]]) for name in CODE},
-        row_hits=did.row_hits,
-        channel=channel,
-    )
+    channel = config.channel(log_rows)
+    return replay(channel, requests.arrive, requests.write, bank, row, column, window)
 
 
 def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Requests) -> Iterator[Row]:
-    run = _run(config, requests, case.window, 0)
+    run = _run(config, requests, case.window)
     yield _row(case.case, "cycles", run.cycles, case.cycles)
     reads = requests.write == 0
     if case.latency and reads.any():
         digits = len(case.latency.partition(".")[2])
         latency = round(float((run.done - run.accepted)[reads].mean()), digits)
         yield _row(case.case, "avg_read_latency", latency, float(case.latency))
-    for name in _theirs(config):
-        ours, theirs = run.counts[name], case.counts.get(name, 0)
-        yield _row(case.case, f"n_{name}", ours, theirs)
-    for name, theirs in case.counts.items():
-        if theirs and name not in _theirs(config):
-            yield _row(case.case, f"n_{name}", run.counts.get(name, 0), theirs)
+    others = [name for name, theirs in case.counts.items() if theirs and name not in _theirs(config)]
+    for name in (*_theirs(config), *others):
+        ours = run.counts.get(_ours(name), 0)
+        yield _row(case.case, f"n_{name}", ours, case.counts.get(name, 0))
     yield _row(case.case, "data_cmds_row_hit", run.row_hits, case.row_hits)
     if not case.traced:
         return
@@ -253,7 +225,7 @@ def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Reque
     if commands is None:
         yield _unsupported(case.case, f"no commands in commands/{case.config}/")
         return
-    logged = _run(config, requests, case.window, int(run.channel.counts.sum()))
+    logged = _run(config, requests, case.window, sum(run.counts.values()))
     log, wanted = _commands(logged, config), _reference_commands(commands)
     differ = max((log - wanted).total(), (wanted - log).total())
     yield _row(case.case, "command_mismatches", differ, 0)
@@ -264,9 +236,14 @@ def _theirs(config: ReferenceConfig) -> tuple[str, ...]:
     return tuple("ACT" if name == "ACT1" and not config.split_activate else name for name in config.commands)
 
 
-def _commands(run: _Run, config: ReferenceConfig) -> Counter[tuple[object, ...]]:
+def _ours(name: str) -> str:
+    return COMMANDS[CODE[name]] if name in CODE else name
+
+
+def _commands(run: Replayed, config: ReferenceConfig) -> Counter[tuple[object, ...]]:
     """Our command log as a multiset of (cycle, command, rank, bankgroup, bank, row, column), -1 for none."""
-    log = command_log(run.channel).rename(columns={"clock": "cycle"})
+    assert run.log is not None
+    log = run.log.rename(columns={"clock": "cycle"})
     if not config.split_activate:
         log["command"] = log["command"].replace("ACT1", "ACT")
     return Counter(log[list(_LOG_FIELDS)].itertuples(index=False, name=None))

@@ -55,6 +55,7 @@ DATA = READS + WRITES
 def lpddr5(n: Clocks) -> list[Rule]:
     """LPDDR5 and LPDDR5X in bank-group mode, WCK:CK 4:1, one burst of 16 a column command."""
     write_data = n.WL + n.BL  # from the write command to the end of its data
+    read_precharge = n.BL + n.RBTP
     return [
         Rule("channel", READS, READS, n.BL),
         Rule("channel", WRITES, WRITES, n.BL),
@@ -78,26 +79,26 @@ def lpddr5(n: Clocks) -> list[Rule]:
         Rule("bank", ("ACT1",), WRITES, n.RCD_WR),
         Rule("bank", ("ACT1",), ("PRE",), n.RAS),
         Rule("rank", ("ACT1",), ("PREA",), n.RAS),
-        Rule("bank", ("RD",), ("PRE",), n.RTP),
-        Rule("rank", ("RD",), ("PREA",), n.RTP),
+        Rule("bank", ("RD",), ("PRE",), read_precharge),
+        Rule("rank", ("RD",), ("PREA",), read_precharge),
         Rule("bank", ("WR",), ("PRE",), write_data + n.WR),
         Rule("rank", ("WR",), ("PREA",), write_data + n.WR),
         Rule("bank", ("PRE",), ("ACT1",), n.RPpb),
         Rule("rank", ("PREA",), ("ACT1",), n.RPab),
-        Rule("bank", ("RDA",), ("ACT1",), n.RTP + n.RPpb),
+        Rule("bank", ("RDA",), ("ACT1",), read_precharge + n.RPpb),
         Rule("bank", ("WRA",), ("ACT1",), write_data + n.WR + n.RPpb),
         Rule("rank", ("PRE", "PREA"), ("PRE", "PREA"), n.PPD),
         # Refresh.
         Rule("rank", ("ACT1",), ("REFAB",), n.RAS + n.RPpb),
         Rule("rank", ("PRE",), ("REFAB",), n.RPpb),
         Rule("rank", ("PREA",), ("REFAB",), n.RPab),
-        Rule("rank", ("RDA",), ("REFAB",), n.RTP + n.RPpb),
+        Rule("rank", ("RDA",), ("REFAB",), read_precharge + n.RPpb),
         Rule("rank", ("WRA",), ("REFAB",), write_data + n.WR + n.RPpb),
         Rule("rank", ("REFAB",), ("ACT1", "PREA", "REFAB", "REFPB"), n.RFCab),
         Rule("bank", ("ACT1",), ("REFPB",), n.RAS + n.RPpb),
         Rule("bank", ("PRE",), ("REFPB",), n.RPpb),
         Rule("rank", ("PREA",), ("REFPB",), n.RPab),
-        Rule("bank", ("RDA",), ("REFPB",), n.RTP + n.RPpb),
+        Rule("bank", ("RDA",), ("REFPB",), read_precharge + n.RPpb),
         Rule("bank", ("WRA",), ("REFPB",), write_data + n.WR + n.RPpb),
         Rule("bank", ("REFPB",), ("ACT1",), n.RFCpb),
         Rule("rank", ("REFPB",), ("REFAB",), n.RFCpb),
@@ -112,13 +113,18 @@ def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
     A MAC reads its column in every bank of every group, so it keeps the same-group spacing tCCD_L;
     that rule alone yields every internal bandwidth that Samsung published for HBM-PIM, LPDDR5-PIM and
     LPDDR5X-PIM. A register write moves one burst over the data bus like a write and needs no open row.
-    A result read behaves like a read. An all-bank activate is one row cycle in every bank.
+    A result read is a read in its own bank group. An all-bank activate is one row cycle in every bank, and
+    like any command of the units it waits for the refresh of its rank. After a mode change every command
+    waits but the second half of an activate and the start of the data clock.
     """
     bus_read, bus_write = ("MACAB", "RDRES"), ("WRREG",)
+    settled = tuple(name for name in COMMANDS if name not in ("ACT2", "CAS_RD", "CAS_WR"))
     return [
         Rule("rank", ("MACAB",), ("MACAB",), n.CCD_L),
         Rule("rank", ("MACAB",), ("RDRES",), max(n.CCD_L, pim.mac_pipeline_ck)),
-        Rule("rank", ("RDRES",), bus_read, n.CCD_S),
+        Rule("rank", ("RDRES",), ("MACAB",), n.CCD_L),  # a MAC reads in the bank group of the result, too
+        Rule("rank", ("RDRES",), ("RDRES",), n.CCD_S),
+        Rule("bankgroup", ("RDRES",), ("RDRES",), n.CCD_L),
         Rule("rank", bus_write, bus_write, n.CCD_L),  # it reaches every bank, so every bank group
         Rule("rank", bus_read, bus_write, n.RL + n.BL + 2 - n.WL),
         Rule("rank", bus_write, bus_read, n.WL + n.BL_L + n.WTR_L),
@@ -131,17 +137,20 @@ def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
         Rule("rank", ("ACTAB",), ("PREA",), n.RAS),
         Rule("rank", ("ACTAB",), ("REFAB",), n.RAS + n.RPab),
         Rule("channel", ("ACTAB",), COMMANDS, 2),  # an activate takes two slots of the command bus
-        Rule("rank", ("MACAB",), ("PREA",), n.RTP),
+        Rule("rank", ("MACAB",), ("PREA",), n.BL + n.RBTP),
         Rule("rank", ("PREA",), ("ACTAB",), n.RPab),
         Rule("rank", ("PRE",), ("ACTAB",), n.RPpb),
-        Rule("rank", ("REFAB",), ("ACTAB",), n.RFCab),
+        Rule("rank", ("RDA",), ("ACTAB",), n.BL + n.RBTP + n.RPpb),
+        Rule("rank", ("WRA",), ("ACTAB",), n.WL + n.BL + n.WR + n.RPpb),
+        Rule("rank", ("REFAB",), ("ACTAB", "MACAB", "WRREG", "RDRES"), n.RFCab),
         Rule("rank", ("REFPB",), ("ACTAB",), n.RFCpb),
         # Ordinary traffic before and after: the mode change waits for it and it for the mode change.
         Rule("channel", READS, ("MODE",), n.RL + n.BL),
         Rule("channel", WRITES, ("MODE",), n.WL + n.BL_L + n.WTR_L),
         Rule("channel", ("MACAB", "RDRES"), ("MODE",), n.RL + n.BL),
         Rule("channel", ("WRREG",), ("MODE",), n.WL + n.BL_L + n.WTR_L),
-        Rule("channel", ("MODE",), ("ACT1", "ACTAB", "RD", "WR", "RDA", "WRA", "WRREG", "RDRES", "MODE"), pim.mode_ck),
+        Rule("channel", ("REFAB",), ("MODE",), n.RFCab),  # it switches the units of every rank
+        Rule("channel", ("MODE",), settled, pim.mode_ck),
         Rule("rank", ("ACT1",), ("ACTAB",), n.RAS + n.RPpb),
         Rule("rank", ("ACTAB",), ("ACT1",), n.RAS + n.RPab),
     ]
@@ -171,6 +180,13 @@ class RuleTable:
     rings: NDArray[np.int64]
 
 
+def _codes(rule: Rule, names: tuple[str, ...]) -> list[int]:
+    for name in names:
+        if name not in CODE:
+            raise SpecError(f"rule {rule}: no command {name!r}{suggest(name, CODE)}")
+    return [CODE[name] for name in names]
+
+
 def compile_rules(rules: list[Rule]) -> RuleTable:
     """Arrange rules by their `after` command; of several plain rules for one pair the longest wins."""
     plain: dict[tuple[int, int, int, int], int] = {}
@@ -179,9 +195,10 @@ def compile_rules(rules: list[Rule]) -> RuleTable:
     for rule in rules:
         if rule.scope not in SCOPES:
             raise SpecError(f"rule {rule}: no scope {rule.scope!r}{suggest(rule.scope, SCOPES)}")
+        if rule.sibling and (rule.scope != "rank" or rule.window != 1):
+            raise SpecError(f"rule {rule}: sibling is modelled only for scope 'rank' and window 1")
         scope = SCOPES.index(rule.scope)
-        after = [CODE[name] for name in rule.after]
-        before = [CODE[name] for name in rule.before]
+        after, before = _codes(rule, rule.after), _codes(rule, rule.before)
         if rule.window == 1:
             for a in after:
                 for b in before:

@@ -238,6 +238,7 @@ class CpuSpec:
     path_ns: time of a memory access outside the DRAM channel (core, cluster, fabric, PHY), both ways.
     cluster_lines: cacheable lines that the whole cluster keeps in flight towards memory.
     attention_efficiency: share of the peak that attention over short heads reaches.
+    dispatch_us: the runtime's own time before an operator starts.
     wake_us: handing a step to waiting threads and joining them again (thread pool).
     create_us: creating and joining one thread (a group made anew for one step pays it for each).
     """
@@ -249,6 +250,7 @@ class CpuSpec:
     path_ns: float
     cluster_lines: int
     attention_efficiency: float
+    dispatch_us: float
     wake_us: float
     create_us: float
 

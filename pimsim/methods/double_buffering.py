@@ -5,7 +5,7 @@ matrix of a layer. Copy threads undo the swizzle of the coming matrices while th
 every stage ends with one synchronisation, then the buffers swap. The schedule of PIM-SHERPA: Q, K, V and
 O share a buffer; the first feed-forward matrix is cut in as many pieces as there are matrices in that
 group, one copied during each; each later one is copied during the one before it; the next layer's
-attention matrices during the last. Nothing is copied during norms, attention and activations, which are
+attention matrices during the last. Every core helps to fill the very first buffer. Nothing is copied during norms, attention and activations, which are
 memory-bound themselves.
 """
 
@@ -43,7 +43,7 @@ def plan(trace: Trace, system: System) -> Plan:
     layers = [[common.pim_task(op, trace, system) for op in ops] for ops in parts.layers]
     segments = [Segment(name="begin", tasks=chain(common.pim_task(op, trace, system) for op in parts.before))]
     group = [copy_of(task) for task in layers[0] if task.name in ATTENTION_GROUP]
-    fill = Task(name="copy attention weights", kind="copy", team="copy", work=tuple(group))
+    fill = Task(name="copy attention weights", kind="copy", team="all", work=tuple(group))
     segments.append(Segment(name="fill first buffer", tasks=(fill,), first_layer=0))
     for i, tasks in enumerate(layers):
         following = [copy_of(t, ahead=1) for t in layers[i + 1] if t.name in ATTENTION_GROUP] if i + 1 < len(layers) else []

@@ -96,6 +96,7 @@ class PimLayout:
 
     banks: per rank, counted as bankgroup * banks_per_group + bank.
     accumulators: result registers of a PIM unit; 1 for units with a single accumulator.
+    bank_groups: into how many groups the banks of a rank fall; places of values do not depend on it.
 
     Source: fits the register files and microkernel of HBM-PIM (ISCA 2021, Hot Chips 33) with one unit
     per bank, and the padding that PIM-SHERPA (arXiv 2603.09216) reports; the exact published map is
@@ -108,9 +109,10 @@ class PimLayout:
     row_bytes: int = 2048
     burst_bytes: int = 32
     accumulators: int = 8
+    bank_groups: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("channels", "ranks", "banks", "row_bytes", "burst_bytes", "accumulators"):
+        for name in ("channels", "ranks", "banks", "row_bytes", "burst_bytes", "accumulators", "bank_groups"):
             if getattr(self, name) < 1:
                 raise SpecError(f"PIM layout: {name}={getattr(self, name)}; wanted at least 1")
         if self.row_bytes % (self.accumulators * self.burst_bytes):
@@ -118,6 +120,9 @@ class PimLayout:
                 f"PIM layout: a DRAM row of {self.row_bytes} bytes does not divide into "
                 f"{self.accumulators} outputs of whole {self.burst_bytes}-byte bursts"
             )
+
+        if self.banks % self.bank_groups:
+            raise SpecError(f"PIM layout: {self.banks} banks do not divide into {self.bank_groups} bank groups")
 
     @property
     def tile_rows(self) -> int:

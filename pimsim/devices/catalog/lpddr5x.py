@@ -22,7 +22,7 @@ LPDDR5X_8533_16GB_X16 = DramSpec(
         "RAS": AtLeast(ns=42, ck=3),  # activate to precharge
         "RRD": AtLeast(ns=3.75, ck=2),  # activate to activate, other bank
         "FAW": AtLeast(ns=15),  # four activates
-        "RTP": AtLeast(ns=7.5, ck=2),  # read to precharge
+        "RBTP": AtLeast(ns=7.5, ck=4),  # end of the read burst (BL/n_min) to precharge
         "WR": AtLeast(ns=34, ck=3),  # end of write data to precharge
         "WTR_S": AtLeast(ns=6.25, ck=4),  # end of write data to read, other bank group
         "WTR_L": AtLeast(ns=12, ck=4),  # end of write data to read, same bank group

@@ -86,21 +86,20 @@ def lookup_tables(mappings: list[AddressMapping], spec: DramSpec) -> NDArray[np.
     g = spec.geometry
     tables = np.zeros((len(mappings), 6, 256), np.int64)
     for m, mapping in enumerate(mappings):
-        mapping.check(
-            {
-                "rank": g.ranks,
-                "bankgroup": g.bank_groups,
-                "bank": g.banks_per_group,
-                "row": g.rows,
-                "column": g.bursts_per_row,
-                **({"channel": mapping.counts["channel"]} if "channel" in mapping.counts else {}),
-            }
-        )
+        units = {
+            "rank": g.ranks,
+            "bankgroup": g.bank_groups,
+            "bank": g.banks_per_group,
+            "row": g.rows,
+            "column": g.bursts_per_row,
+        }
+        mapping.check(units | {field: n for field, n in mapping.counts.items() if field == "channel"})
         bits = np.zeros(48, np.int64)
         for bit in range(mapping.offset_bits, mapping.address_bits):
-            coords = dict(zip(mapping.fields, mapping.decode(np.array([1 << bit], np.uint64))[0].tolist(), strict=True))
-            bank = (coords.get("rank", 0) * g.bank_groups + coords["bankgroup"]) * g.banks_per_group + coords["bank"]
-            bits[bit] = coords.get("channel", 0) | bank << 8 | coords["column"] << 20 | coords["row"] << 36
+            held = mapping.decode(np.array([1 << bit], np.uint64))[0].tolist()
+            at = dict.fromkeys(("channel", *units), 0) | dict(zip(mapping.fields, held, strict=True))
+            bank = (at["rank"] * g.bank_groups + at["bankgroup"]) * g.banks_per_group + at["bank"]
+            bits[bit] = at["channel"] | bank << 8 | at["column"] << 20 | at["row"] << 36
         for byte in range(6):
             for value in range(256):
                 image = 0

@@ -35,12 +35,9 @@ DATA_CLOCKS = {"need_sync": "on_demand", "always_on": "always_on"}
 REFRESHES = {"off": "none", "all_bank": "all_bank", "per_bank_round_robin": "per_bank"}
 REFRESH_SCOPES = {"all_bank": "rank", "per_bank": "bank"}
 LEVELS = ("channel", "rank", "bankgroup", "bank", "row", "column")
-MAX_BANKS = 64
-"""Banks of all ranks: the engine keeps a set of banks in the bits of one integer."""
-
 _LPDDR5_NAMES = {
     "RCD": "nRCD", "RCD_WR": "nRCD", "RPpb": "nRP", "RPab": "nRPab", "RAS": "nRAS", "RRD": "nRRDS",
-    "FAW": "nFAW", "RTP": "nRTP", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL", "REFI": "nREFI",
+    "FAW": "nFAW", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL", "REFI": "nREFI",
     "REFIpb": "nREFIpb", "RFCab": "nRFC", "RFCpb": "nRFCpb", "PBR2PBR": "nPBR2PBR", "PBR2ACT": "nPBR2ACT",
     "RL": "nCL", "WL": "nCWL", "BL": "nBL_min", "BL_L": "nBL_max", "CCD_S": "nCCDS", "CCD_L": "nCCDL",
     "PPD": "nPPD", "AAD": "nAAD", "CS": "nCS", "WCKPST": "nWCKPST",
@@ -185,10 +182,11 @@ class ReferenceConfig:
         """The same device as one of our parts, timings in clocks; None if we have no rules for its family."""
         if self.standard != "LPDDR5":
             return None
-        for theirs in _LPDDR5_NAMES.values():
+        for theirs in (*_LPDDR5_NAMES.values(), "nRTP"):
             if theirs not in self.timings:
                 raise SpecError(f"{self.id}: timing_cycles.{theirs} is missing")
         latencies = {ours: self.timings[theirs] for ours, theirs in _LPDDR5_NAMES.items()}
+        latencies["RBTP"] = self.timings["nRTP"] - latencies["BL"]  # nRTP is counted from the command
         return DramSpec(
             name=self.id,
             family="lpddr5",
@@ -265,9 +263,9 @@ def _build(read: _Config) -> ReferenceConfig:
         dq_bits=org.channel_width,
         burst_length=org.burst_length,
     )
-    if geometry.ranks * geometry.banks > MAX_BANKS:
+    if geometry.ranks * geometry.banks > e.MAX_BANKS:
         raise SpecError(
-            f"organisation: {geometry.ranks * geometry.banks} banks; at most {MAX_BANKS} are modelled"
+            f"organisation: {geometry.ranks * geometry.banks} banks; at most {e.MAX_BANKS} are modelled"
         )
     if read.address_mapping.transaction_bytes != geometry.burst_bytes:
         raise SpecError(

@@ -44,7 +44,7 @@ P_WINDOW, P_INTERVAL, P_PATH, P_PHASES, P_STRETCH, P_NUM = range(6)
 F_WRITE, F_BURSTS, F_WAIT, F_THINK, F_MAP, F_STEP, F_NUM = range(7)
 # Requesters.state columns
 (S_PHASE, S_ISSUED, S_OUT, S_NEXT, S_START, S_RESUME, S_END, S_BLOCKED, S_HEAD, S_TAIL, S_LAST_RET, S_COUNT,
- S_WHEN, S_NUM) = range(14)  # fmt: skip
+ S_WHEN, S_SERVED, S_NUM) = range(15)  # fmt: skip
 
 
 class Requesters(NamedTuple):
@@ -132,6 +132,7 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                 st[a, S_BLOCKED] = c
                 return back
             st[a, S_BLOCKED] = -1
+            st[a, S_SERVED] = t
             wake[c] = min(wake[c], t)
             if wait:
                 st[a, S_OUT] += 1
@@ -152,6 +153,7 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                     break
                 g.index[a, p, level] = 0
                 g.address[a, p] -= g.loops[a, p, level, 0] * g.loops[a, p, level, 1]
+            return max(t, -(-st[a, S_NEXT] // TICKS))
         else:
             if wait and st[a, S_OUT] > 0:
                 return back
@@ -184,13 +186,18 @@ def advance(
     st = g.state
     while t < until:
         ended = False
-        for k in range(running.shape[0]):
-            a = running[k]
-            if st[a, S_WHEN] <= t:
-                st[a, S_WHEN] = NEVER
-                st[a, S_WHEN] = min(st[a, S_WHEN], _act(s, g, a, t, wake))
-                if st[a, S_END] >= 0:
-                    ended = True
+        while True:
+            # Of those that may act now, the one that has gone longest without an accepted burst.
+            a, oldest = -1, NEVER
+            for k in range(running.shape[0]):
+                if st[running[k], S_WHEN] <= t and st[running[k], S_SERVED] < oldest:
+                    a, oldest = running[k], st[running[k], S_SERVED]
+            if a < 0:
+                break
+            st[a, S_WHEN] = NEVER
+            st[a, S_WHEN] = min(st[a, S_WHEN], _act(s, g, a, t, wake))
+            if st[a, S_END] >= 0:
+                ended = True
         for c in range(wake.shape[0]):
             if wake[c] <= t:
                 wake[c] = step(s, c, t, out)
@@ -244,7 +251,7 @@ def run_program(
     host is never the limit). A row with G_FENCE set waits for all triggers in flight and `fence` clocks.
     All-bank refreshes fall due as ever; a rank's open row is closed for it and opened again.
 
-    lost: (6,) clocks added by cause: host, fence, refresh, row change, bus turnaround and writes, mode.
+    lost: clocks are added by cause: 0 waiting for the host, 1 fences, 2 refresh commands and reopened rows.
     """
     cfg = s.cfg
     ranks = cfg[C_RANKS]
@@ -255,7 +262,7 @@ def run_program(
     t -= 1
     for k in range(program.shape[0]):
         command, rank = program[k, G_COMMAND], program[k, G_RANK]
-        if s.scalar[c, X_NEXT_REF] <= t + 1 and cfg[C_REFRESH] == ALL_BANK:
+        while s.scalar[c, X_NEXT_REF] <= t + 1 and cfg[C_REFRESH] == ALL_BANK:
             begin = t
             for r in range(ranks):
                 t = _refresh_rank(s, c, t, r, open_row[r])

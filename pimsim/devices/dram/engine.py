@@ -33,7 +33,6 @@ from pimsim.devices.rules import (
     CAS_WR,
     COMMANDS,
     MACAB,
-    MODE,
     PRE,
     PREA,
     RD,
@@ -43,9 +42,12 @@ from pimsim.devices.rules import (
     WR,
     WRREG,
 )
+from pimsim.errors import SpecError
 
 N_COMMANDS = len(COMMANDS)
 NEVER = 1 << 62
+MAX_BANKS = 64
+"""Banks of all ranks of a channel: the scheduler keeps a set of banks in the bits of one integer."""
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
@@ -103,6 +105,11 @@ def make_channels(
     """Fresh state of `n` channels: all banks closed, nothing waiting, clock 0."""
     ranks, groups, per_group = int(cfg[C_RANKS]), int(cfg[C_GROUPS]), int(cfg[C_BANKS])
     banks = ranks * groups * per_group
+    if banks > MAX_BANKS:
+        raise SpecError(
+            f"a channel of {ranks} ranks x {groups} bank groups x {per_group} banks has {banks} banks; "
+            f"at most {MAX_BANKS} are modelled"
+        )
     nodes = 1 + ranks + ranks * groups + banks
     depth = int(max(cfg[C_READQ], cfg[C_WRITEQ]))
     slots = int(cfg[C_READQ] + cfg[C_WRITEQ]) + banks
@@ -130,7 +137,9 @@ def make_channels(
         order=np.zeros((n, 2, depth), np.int64),
         maint=np.zeros((n, 64 + 2 * banks, 3), np.int64),
         wck_until=np.full((n, ranks), -NEVER, np.int64),
-        place=np.stack([b // (groups * per_group), 1 + ranks + b // per_group, 1 + ranks + ranks * groups + b], axis=1),
+        place=np.stack(
+            [b // (groups * per_group), 1 + ranks + b // per_group, 1 + ranks + ranks * groups + b], axis=1
+        ),
         counts=np.zeros((n, N_COMMANDS), np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS)), np.int64),
         log_used=np.zeros(1, np.int64),
@@ -217,9 +226,9 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
     elif command == ACTAB:
         for b in range(rank * per_rank, (rank + 1) * per_rank):
             s.open_row[c, b] = row
-    elif command == RD or command == MACAB or command == RDRES:
+    elif command in (RD, MACAB, RDRES):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST])
-    elif command == WR or command == WRREG:
+    elif command in (WR, WRREG):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_WL] + cfg[C_BL] + cfg[C_WCKPST])
     elif command == REFAB or command == REFPB:
         s.scalar[c, X_REFRESHES] += 1
@@ -495,6 +504,7 @@ def replay(
     """Drive channel 0 with a request list in order; fills `accepted` and `done`; returns the last clock.
 
     One request is offered a clock, oldest first, while fewer than `window` are outstanding (0: no limit).
+    What falls due until the last completion is issued too, such as a refresh while the last data arrive.
     """
     n = len(arrive)
     out = np.zeros(2, np.int64)
@@ -552,4 +562,6 @@ def replay(
         if nxt >= NEVER:
             return -1
         t = nxt
+    while wake <= last:
+        wake = step(s, 0, wake, out)
     return last

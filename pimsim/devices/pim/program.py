@@ -2,7 +2,7 @@
 
 A GEMV walks the tiles of `PimLayout`. For each DRAM row of a rank: open it in all banks, write the
 piece of the input vector that it needs into the input registers, then one MAC a column. After the
-last row of a tile every bank holds `accumulators` results, which the host reads bank by bank.
+last row of a tile every bank holds `accumulators` results, which the host reads from the bank groups in turn.
 
 All channels run the same program on their own part of the matrix, so one program serves them all.
 """
@@ -83,6 +83,11 @@ def input_registers(pim: PimSpec, layout: PimLayout, dtype: str) -> tuple[int, i
     return meets, min(at_once, layout.chunk_bursts)
 
 
+def result_banks(layout: PimLayout) -> NDArray[np.int64]:
+    """Banks of a rank in the order in which results are read: neighbours lie in different bank groups."""
+    return np.arange(layout.banks, dtype=np.int64).reshape(layout.bank_groups, -1).T.ravel()
+
+
 def gemv(
     pim: PimSpec, layout: PimLayout, n: int, k: int, dtype: str, *, base_row: int = 0, pad_rows_to: int = 0,
     fences: bool = False,
@@ -125,8 +130,8 @@ def gemv(
 
     results = -(-pim.result_bytes * layout.accumulators * (1 if pim.lane_reduction else pim.lanes_bits // 16)
                 // layout.burst_bytes)  # fmt: skip
-    read = _piece(RDRES, np.tile(np.arange(results, dtype=np.int64), layout.banks))
-    read[:, drive.G_BANK] = np.repeat(np.arange(layout.banks), results)
+    read = _piece(RDRES, np.repeat(np.arange(results, dtype=np.int64), layout.banks))
+    read[:, drive.G_BANK] = np.tile(result_banks(layout), results)
     if fences:
         read[0, drive.G_FENCE] = 1
 
@@ -227,5 +232,5 @@ def peak_clocks(dram: DramSpec, program: Gemv) -> int:
 
 __all__ = [
     "INPUT_BITS", "LOSSES", "Gemv", "HostDrive", "ProgramTime", "gemv", "host_clocks", "input_bursts",
-    "input_registers", "peak_clocks", "time_program",
+    "input_registers", "peak_clocks", "result_banks", "time_program",
 ]  # fmt: skip

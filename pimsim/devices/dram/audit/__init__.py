@@ -4,7 +4,7 @@ The scheduler is held to these rules by a table of its own; nothing of it is use
 a log once and, for every command, looks back at when the commands that matter to it were last seen.
 The rules are those of LPDDR5 and LPDDR5X in bank-group mode (JESD209-5C) and, for the commands of a PIM
 unit, ordinary DRAM timing at rank level: an all-bank activate is an activate of every bank, a MAC is a read
-that stays in the chip, a register write is a write, a result read is a read.
+that stays in the chip, a register write is a write of every bank, a result read is a read of its bank.
 
 Left out: mode registers, power-down and self-refresh, temperature derating, the pairing of banks in a
 per-bank refresh, link training, and whether a MODE command really addresses the reserved row.

@@ -30,11 +30,11 @@ NEVER = -1
 # Rule number -> words. {before} at {since} is what was looked back at, {then} the command that came.
 _SPACINGS = (
     "tCCD_S", "tCCD_L", "tRTW", "tWTR_S", "tWTR_L", "tRRD", "tFAW", "tRC", "tRCab", "tRCD", "tRCD_WR", "tRAS",
-    "tRTP", "tWR", "tRPpb", "tRPab", "tRTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
+    "tRBTP", "tWR", "tRPpb", "tRPab", "tRBTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
     "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus",
 )  # fmt: skip
 (T_CCD_S, T_CCD_L, T_RTW, T_WTR_S, T_WTR_L, T_RRD, T_FAW, T_RC, T_RCAB, T_RCD, T_RCD_WR, T_RAS) = range(12)
-(T_RTP, T_WR, T_RPPB, T_RPAB, T_RTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
+(T_RBTP, T_WR, T_RPPB, T_RPAB, T_RBTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
 (T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS) = range(22, 29)
 _OTHERS = (
     "tAAD: ACT1 at {since} to ACT2",
@@ -67,7 +67,7 @@ class Waits(NamedTuple):
     BL_L: int
     CCD_S: int
     CCD_L: int
-    RTP: int
+    RBTP: int
     WR: int
     WTR_S: int
     WTR_L: int
@@ -183,10 +183,11 @@ def _mode(found: Found, i: int, clock: int, cmd: int, w: Waits, h: History) -> N
             _after(found, i, clock, T_READS, h.channel, before, w.RL + w.BL)
         for before in (WR, WRA, WRREG):
             _after(found, i, clock, T_WRITES, h.channel, before, w.WL + w.BL_L + w.WTR_L)
+        _after(found, i, clock, T_RFCAB, h.channel, REFAB, w.RFCab)
+    if cmd not in (ACT2, CAS_RD, CAS_WR):
+        _after(found, i, clock, T_MODE, h.channel, MODE, w.mode_ck)
     ordinary = cmd in (ACT1, RD, WR, RDA, WRA)
     all_bank = cmd in (ACTAB, MACAB, WRREG, RDRES)
-    if cmd == MODE or ordinary or (all_bank and cmd != MACAB):
-        _after(found, i, clock, T_MODE, h.channel, MODE, w.mode_ck)
     if not (ordinary or all_bank):
         return
     in_pim = (h.counts[1] // w.mode_accesses) % 2 == 1
@@ -202,7 +203,7 @@ def _mode(found: Found, i: int, clock: int, cmd: int, w: Waits, h: History) -> N
 def _precharged(found: Found, i: int, clock: int, w: Waits, seen: Any) -> None:
     """Precharges of one bank, explicit or not, are over; `seen` says of which bank or of all."""
     _after(found, i, clock, T_RPPB, seen, PRE, w.RPpb)
-    _after(found, i, clock, T_RTP_RPPB, seen, RDA, w.RTP + w.RPpb)
+    _after(found, i, clock, T_RBTP_RPPB, seen, RDA, w.BL + w.RBTP + w.RPpb)
     _after(found, i, clock, T_WR_RPPB, seen, WRA, w.WL + w.BL + w.WR + w.RPpb)
     _after(found, i, clock, T_RC, seen, ACT1, w.RAS + w.RPpb)
 
@@ -265,13 +266,13 @@ def _precharge(
 ) -> None:
     seen = h.rank[rank] if cmd == PREA else h.bank[rank, bank]
     _after(found, i, clock, T_RAS, seen, ACT1, w.RAS)
-    _after(found, i, clock, T_RTP, seen, RD, w.RTP)
+    _after(found, i, clock, T_RBTP, seen, RD, w.BL + w.RBTP)
     _after(found, i, clock, T_WR, seen, WR, w.WL + w.BL + w.WR)
     for before in (PRE, PREA):
         _after(found, i, clock, T_PPD, h.rank[rank], before, w.PPD)
     if cmd == PREA:
         _after(found, i, clock, T_RAS, seen, ACTAB, w.RAS)
-        _after(found, i, clock, T_RTP, seen, MACAB, w.RTP)
+        _after(found, i, clock, T_RBTP, seen, MACAB, w.BL + w.RBTP)
         _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
     elif h.all_row[rank] != NEVER:
         _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
@@ -315,20 +316,25 @@ def _access(
 
 @_inner
 def _pim_access(
-    found: Found, i: int, clock: int, cmd: int, rank: int, row: int, w: Waits, h: History
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History
 ) -> None:
-    """MACAB, RDRES and WRREG: all units of the rank work together, so every bank group is its own."""
+    """MACAB and WRREG, which reach every bank and so every bank group of the rank, and RDRES of one bank."""
     seen = h.rank[rank]
+    _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
     if cmd == WRREG:
-        _after(found, i, clock, T_CCD_S, seen, WRREG, w.CCD_S)
+        _after(found, i, clock, T_CCD_L, seen, WRREG, w.CCD_L)
         for before in (MACAB, RDRES):
             _after(found, i, clock, T_RTW, seen, before, w.RL + w.BL + 2 - w.WL)
         return
-    _after(found, i, clock, T_CCD_S, seen, RDRES, w.CCD_S)
     _after(found, i, clock, T_WTR_L, seen, WRREG, w.WL + w.BL_L + w.WTR_L)
     if cmd == RDRES:
+        for g in range(h.group.shape[1]):
+            own = g == bank // w.banks_per_group
+            spacing, ccd = (T_CCD_L, w.CCD_L) if own else (T_CCD_S, w.CCD_S)
+            _after(found, i, clock, spacing, h.group[rank, g], RDRES, ccd)
         _after(found, i, clock, T_PIPELINE, seen, MACAB, max(w.CCD_L, w.mac_pipeline_ck))
         return
+    _after(found, i, clock, T_CCD_L, seen, RDRES, w.CCD_L)
     _after(found, i, clock, T_CCD_L, seen, MACAB, w.CCD_L)
     _after(found, i, clock, T_RCD, seen, ACTAB, w.RCD)
     if h.all_row[rank] == NEVER:
@@ -405,7 +411,7 @@ def _check(
         _access(found, i, clock, cmd, rank, bank, row, w, h)
         _data(found, i, clock, cmd, rank, w, h)
     elif cmd in (MACAB, RDRES, WRREG):
-        _pim_access(found, i, clock, cmd, rank, row, w, h)
+        _pim_access(found, i, clock, cmd, rank, bank, row, w, h)
         _data(found, i, clock, cmd, rank, w, h)
     elif cmd in (ACTAB, REFAB):
         _all_idle(found, i, clock, rank, w, h)
