@@ -7,9 +7,11 @@ once and reused, exactly; with "step" every layer and token runs on channels tha
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -211,17 +213,19 @@ class _Runner:
             (chunks, layout.chunk_bytes),
             (1 << 20, layout.tile_rows * pitch),
         )
+        slab_bytes = layout.tile_rows * layout.chunk_bytes
+        source = ((rows * run // self.burst, self.burst), (1 << 30, slab_bytes))
         stream = host.copy_stream(
-            self.system.cpu, self.system.cpu.cores[core], size, self.burst, run_bytes=run, dest_loops=loops
-        )
+            self.system.cpu, self.system.cpu.cores[core], size, self.burst, run_bytes=run, dest_loops=loops,
+            lag_bytes=sum(level.size_bytes for level in self.system.cpu.shared) - slab_bytes,
+            piece_runs=COPY_PIECE_SLABS * rows, source_loops=source,
+        )  # fmt: skip
         if self.placement is None:
             return stream, (), 0
-        slab_bytes = layout.tile_rows * layout.chunk_bytes
         row = self.placement.pim_rows[copy.weight.format(layer + copy.ahead)]
-        source = row * slab_bytes
         buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
         dest = buffers[copy.ahead % len(buffers)] if buffers else 0
-        return stream, (source, dest, dest), first * slab_bytes // run
+        return stream, (row * slab_bytes, dest), first * rows
 
     def _bases(self, task: Task, layer: int, i: int) -> tuple[int, ...]:
         """First address that thread `i` of a task reads, for stepped runs."""
@@ -359,6 +363,12 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
 
 
 _DECODES: dict[tuple[Any, ...], Run] = {}
+_DECODE_PS: dict[tuple[Any, ...], int] = {}
+
+
+@lru_cache(maxsize=4)
+def _decode_trace(config: LlmConfig, context: int) -> Trace:
+    return decode_trace(config, context)
 
 
 def _decode(config: LlmConfig, method: str, system: System, context: int) -> Run:
@@ -366,18 +376,19 @@ def _decode(config: LlmConfig, method: str, system: System, context: int) -> Run
     plan = load_method(method).plan(_decode_trace(config, context), system)
     key = (system.key, plan.segments)
     if key not in _DECODES:
+        if len(_DECODES) >= 512:
+            _DECODES.clear()  # a bound on memory; what is dropped is computed again
         _DECODES[key] = run_plan(system, plan)
     return _DECODES[key]
 
 
-def _decode_trace(config: LlmConfig, context: int) -> Trace:
-    key = (config, context)
-    if key not in _TRACES:
-        _TRACES[key] = decode_trace(config, context)
-    return _TRACES[key]
-
-
-_TRACES: dict[tuple[LlmConfig, int], Trace] = {}
+def decode_ps(model: str, method: str, context: int, system: System) -> int:
+    """Duration of one sampled decode step with `context` tokens in the cache."""
+    config = load_config(model)
+    key = (config, load_method(method).name, system.key, context)
+    if key not in _DECODE_PS:
+        _DECODE_PS[key] = _decode(config, method, system, context).duration_ps
+    return _DECODE_PS[key]
 
 
 def prefill_run(model: str, method: str, prompt: int, system: System) -> Run:
@@ -388,8 +399,7 @@ def prefill_run(model: str, method: str, prompt: int, system: System) -> Run:
 def total_seconds(model: str, method: str, prompt: int, tokens: int, system: System) -> tuple[float, float]:
     """(time to first token, time to the last of `tokens`) in seconds, sampled."""
     first = prefill_run(model, method, prompt, system).duration_ps
-    config = load_config(model)
-    rest = sum(_decode(config, method, system, prompt + step).duration_ps for step in range(tokens - 1))
+    rest = sum(decode_ps(model, method, prompt + step, system) for step in range(tokens - 1))
     return first * 1e-12, (first + rest) * 1e-12
 
 
@@ -448,10 +458,11 @@ def simulate(
     report(1.0, "done")
 
     if commands is not None and runner is not None and runner.memory.bench is not None:
-        write_file(commands, csv_bytes(command_log(runner.memory.bench.channels)))
+        data = csv_bytes(command_log(runner.memory.bench.channels))
+        write_file(commands, gzip.compress(data, mtime=0) if commands.suffix == ".gz" else data)
     total = now * 1e-12
     seconds = first.duration_ps * 1e-12
-    moved = sum(v for (component, name, _), v in counters.items() if component == "dram" and name.split()[-2] == "bytes")
+    moved = sum(value for (component, _, unit), value in counters.items() if component == "dram" and unit == "bytes")
     counters["dram", "mean bandwidth of CPU streams", "GB/s"] = moved / total / 1e9
     counters["dram", "share of peak of CPU streams", "%"] = 100 * moved / total / machine.peak_bytes_per_s
     capacity = placement.ledger.to_frame()
@@ -468,7 +479,7 @@ def simulate(
     }
     return Result(
         spans=table("spans", pd.concat(frames, ignore_index=True).itertuples(index=False)),
-        counters=table("counters", [(*key, float(value)) for key, value in sorted(counters.items())]),
+        counters=table("counters", [(c, name, float(v), unit) for (c, name, unit), v in sorted(counters.items())]),
         capacity=capacity,
         summary=summary,
         manifest=manifest(

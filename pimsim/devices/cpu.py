@@ -120,29 +120,33 @@ def _reads(kind: str, bursts: int, window: int, gap_ps: float, path_ns: float, b
 
 
 def copy_stream(
-    cpu: CpuSpec, core: CoreSpec, size_bytes: int, burst_bytes: int, *, run_bytes: int, dest_loops: tuple[tuple[int, int], ...],
-    cacheable_source: bool = False,
+    cpu: CpuSpec, core: CoreSpec, size_bytes: int, burst_bytes: int, *, run_bytes: int,
+    source_loops: tuple[tuple[int, int], ...], dest_loops: tuple[tuple[int, int], ...],
+    lag_bytes: int, piece_runs: int = 0, cacheable_source: bool = False,
 ) -> Stream:  # fmt: skip
     """One copy thread: runs of `run_bytes` from the PIM-aware source into a row-major cacheable buffer.
 
     A run's loads must be back before its stores can retire, and the stores wait for the fills of their
     lines (write-allocate), so the two latencies add up; evicted lines are written back behind it. Loads
     of a cacheable source are prefetched and add traffic but no wait.
-    dest_loops: (count, stride) of the destination walk above the run, innermost first.
+    source_loops: (count, stride) of the source walk in bursts. dest_loops: of the destination walk above the run, innermost first.
+    lag_bytes: distance between a line and the one that it evicts: what the shared caches hold.
+    piece_runs: runs between the places where neighbouring copy threads work.
     """
     run = run_bytes // burst_bytes
     into = ((run, burst_bytes), *dest_loops)
     return Stream(
         kind="copy",
         phases=(
-            Phase(bursts=run, wait=not cacheable_source, mapping=1, loops=((1 << 40, burst_bytes),)),
+            Phase(bursts=run, wait=not cacheable_source, mapping=1, loops=source_loops),
             Phase(bursts=run, loops=into),
-            Phase(bursts=run, write=True, wait=False, loops=into),
+            Phase(bursts=run, write=True, wait=False, loops=into, lag_bytes=lag_bytes),
         ),
         bursts=-(-size_bytes // burst_bytes),
         window=core.nc_outstanding * LINE_BYTES // burst_bytes,
         gap_ps=0.0,
         path_ns=cpu.path_ns,
+        piece=piece_runs,
     )
 
 

@@ -195,6 +195,8 @@ def compile_rules(rules: list[Rule]) -> RuleTable:
     for rule in rules:
         if rule.scope not in SCOPES:
             raise SpecError(f"rule {rule}: no scope {rule.scope!r}{suggest(rule.scope, SCOPES)}")
+        if rule.window < 1:
+            raise SpecError(f"rule {rule}: window {rule.window}; wanted at least 1")
         if rule.sibling and (rule.scope != "rank" or rule.window != 1):
             raise SpecError(f"rule {rule}: sibling is modelled only for scope 'rank' and window 1")
         scope = SCOPES.index(rule.scope)

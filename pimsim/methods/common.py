@@ -116,12 +116,21 @@ def plan_in_order(trace: Trace, task: Callable[[Operator], Task], phase: str) ->
     segments = []
     if parts.before:
         segments.append(Segment(name="begin", tasks=chain(task(op) for op in parts.before)))
-    segments += [
-        Segment(name="layer", tasks=chain(task(op) for op in ops), first_layer=i) for i, ops in enumerate(parts.layers)
-    ]
+    known: dict[object, tuple[Task, ...]] = {}  # equal layers have equal tasks
+    for i, ops in enumerate(parts.layers):
+        key = tuple(_likeness(op, trace) for op in ops)
+        if key not in known:
+            known[key] = chain(task(op) for op in ops)
+        segments.append(Segment(name="layer", tasks=known[key], first_layer=i))
     if parts.after:
         segments.append(Segment(name="end", tasks=chain(task(op) for op in parts.after)))
     return Plan(phase=phase, segments=fold(segments))
+
+
+def _likeness(op: Operator, trace: Trace) -> object:
+    """What an operator's task depends on besides its layer: kind, names and tensors without the layer."""
+    tensors = (trace.tensor(name) for name in (*op.inputs, *op.outputs))
+    return op.kind, local(op), op.attrs, tuple((t.shape, t.dtype, t.role) for t in tensors)
 
 
 def phase_of(trace: Trace) -> str:

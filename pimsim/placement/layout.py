@@ -96,7 +96,7 @@ class PimLayout:
 
     banks: per rank, counted as bankgroup * banks_per_group + bank.
     accumulators: result registers of a PIM unit; 1 for units with a single accumulator.
-    bank_groups: into how many groups the banks of a rank fall; places of values do not depend on it.
+    bank_groups: groups that the banks of a rank fall into; no value lies elsewhere because of it.
 
     Source: fits the register files and microkernel of HBM-PIM (ISCA 2021, Hot Chips 33) with one unit
     per bank, and the padding that PIM-SHERPA (arXiv 2603.09216) reports; the exact published map is
@@ -122,7 +122,9 @@ class PimLayout:
             )
 
         if self.banks % self.bank_groups:
-            raise SpecError(f"PIM layout: {self.banks} banks do not divide into {self.bank_groups} bank groups")
+            raise SpecError(
+                f"PIM layout: {self.banks} banks do not divide into {self.bank_groups} bank groups"
+            )
 
     @property
     def tile_rows(self) -> int:

@@ -350,8 +350,8 @@ def test_a_command_in_the_wrong_state_is_caught(rule, text):
         ACT + "39 CAS_RD a; 40 RD a; 65 CAS_RD a; 66 RD a",
         ACT + "39 CAS_RD a; 40 RD a 7; 48 CAS_RD a",
         OPEN_P + "66 CAS_WR 0; 67 WRREG 0; 95 CAS_RD 0; 96 MACAB 0 7; 100 MACAB 0; 116 RDRES a; 118 RDRES c",
-        P
-        + "64 REFAB 0; 65 REFAB 1; 66 CAS_WR 0; 67 WRREG 0; 363 ACTAB 0",  # refresh goes on in all-bank mode
+        # Refresh goes on in all-bank mode.
+        P + "64 REFAB 0; 65 REFAB 1; 362 CAS_WR 0; 363 WRREG 0; 364 ACTAB 0",
         "0 MODE; 32 REFAB 0; 331 MODE; 363 ACTAB 0",  # 32 + 299 + 32
     ],
 )

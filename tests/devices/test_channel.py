@@ -11,6 +11,7 @@ from pimsim.devices import DramSpec, PimSpec, part
 from pimsim.devices.dram import channel as ch
 from pimsim.devices.dram import drive
 from pimsim.devices.dram import engine as e
+from pimsim.devices.rules import Rule, compile_rules
 from pimsim.errors import SpecError
 from pimsim.placement import AddressMapping, FieldBit, XorHash
 
@@ -123,6 +124,44 @@ def test_tables_of_a_part_whose_rows_are_no_power_of_two():
         }
 
 
+@pytest.mark.parametrize("alone", ["rank", "bankgroup", "bank", "row", "column"])
+def test_tables_of_a_part_that_has_one_of_something(alone):
+    bits = {"row": 3, "rank": 1, "bank": 2, "bankgroup": 1, "column": 4}
+    bits[alone] = 0
+    spec = replace(
+        PART,
+        name="small",
+        density_gbit=1,
+        geometry=replace(
+            PART.geometry,
+            ranks=1 << bits["rank"],
+            bank_groups=1 << bits["bankgroup"],
+            banks_per_group=1 << bits["bank"],
+            rows=1 << bits["row"],
+            columns=16 << bits["column"],
+            # as wide as one Gbit a rank asks for
+            dq_bits=2 ** (30 - 4 - sum(n for field, n in bits.items() if field != "rank")),
+        ),
+    )
+    mapping = AddressMapping(
+        pieces=tuple((field, n) for field, n in bits.items() if n),
+        transaction_bytes=spec.geometry.burst_bytes,
+    )
+    assert alone not in mapping.fields
+    tables = ch.lookup_tables([mapping], spec)
+    step = mapping.transaction_bytes
+    for address in range(0, mapping.capacity_bytes, step * 7):
+        held = dict(zip(mapping.fields, mapping.decode([address])[0].tolist(), strict=True))
+        at = dict.fromkeys(bits, 0) | held
+        banks = spec.geometry.banks_per_group
+        assert unpack(drive.decode(tables, 0, address)) == {
+            "channel": 0,
+            "bank": (at["rank"] * spec.geometry.bank_groups + at["bankgroup"]) * banks + at["bank"],
+            "column": at["column"],
+            "row": at["row"],
+        }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -136,7 +175,67 @@ def test_a_mapping_that_does_not_fit_the_part(text, message):
         ch.lookup_tables([AddressMapping.parse(text)], PART)
 
 
+# Rules
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scope": "ranks"}, "no scope 'ranks'; did you mean 'rank'"),
+        ({"before": ("WRITE",)}, "no command 'WRITE'; known: ACT, ACT1, .* WRREG"),
+        ({"after": ("RD", "")}, "no command ''"),
+        ({"sibling": True, "scope": "bank"}, "sibling is modelled only for scope 'rank' and window 1"),
+        ({"sibling": True, "window": 4}, "sibling is modelled only for scope 'rank' and window 1"),
+        ({"window": 0}, "window 0; wanted at least 1"),
+    ],
+)
+def test_a_rule_that_means_nothing(wrong, message):
+    good = Rule("rank", ("RD",), ("WR",), 4)
+    compile_rules([good])
+    with pytest.raises(SpecError, match=message):
+        compile_rules([good, replace(good, **wrong)])
+
+
+def banks_of(ranks, per_group):
+    geometry = replace(PART.geometry, ranks=ranks, banks_per_group=per_group, rows=2**18 // per_group)
+    return replace(PART, name="many banks", geometry=geometry)
+
+
+def test_more_banks_than_the_scheduler_can_tell_apart_are_an_error():
+    with pytest.raises(SpecError, match="3 ranks x 4 bank groups x 8 banks has 96 banks; at most 64"):
+        ch.build(banks_of(3, 8), ch.Controller(), 1)
+
+
+@pytest.mark.parametrize("bank", [0, 31, 32, 62, 63])
+def test_an_older_row_hit_keeps_its_row_open_in_every_bank(bank):
+    # A write in the same bank group makes the hit wait (tWTR_L); a younger read wants another row meanwhile.
+    wanted = [(0, 0, bank, 7, 1), (100, 1, bank ^ 1, 7, 2), (112, 0, bank, 7, 3), (113, 0, bank, 8, 0)]
+    before_closing = {}
+    for guard in (True, False):
+        controller = ch.Controller(refresh="none", row_hit_guard=guard)
+        channel = ch.build(banks_of(2, 8), controller, 1, log_rows=100)
+        log = ch.replay(channel, *(np.array(column, np.int64) for column in zip(*wanted, strict=True))).log
+        commands = log["command"].tolist()
+        before_closing[guard] = commands[: commands.index("PRE")].count("RD")
+    assert before_closing == {True: 2, False: 1}
+
+
 # Replay and logs
+
+
+def test_a_replay_goes_on_to_the_last_completion():
+    # The only read is done at 20 + 1 + 23 + 2 = 46 clocks after its arrival; the refreshes of both ranks fall
+    # due at clock 4166, while its data are on their way. Rank 1 is idle; rank 0 closes its row at tRAS.
+    arrive = 4166 - 45
+    channel = ch.build(PART, ch.Controller(), 1, log_rows=100)
+    run = ch.replay(channel, *(np.array([value], np.int64) for value in (arrive, 0, 16, 7, 3)))
+    assert run.done.tolist() == [arrive + 46]
+    log = run.log[run.log["clock"] > arrive + 21]
+    assert log[["clock", "command", "rank"]].to_numpy().tolist() == [
+        [4166, "REFAB", 0],
+        [4167, "PREA", 1],
+    ]
+    assert (run.counts["REFAB"], run.counts["PREA"]) == (1, 1)
 
 
 def one_read():

@@ -97,7 +97,7 @@ def test_a_row_is_closed_when_its_read_is_over():
     ("spec", "bank", "rank"),
     [
         (PART, 2 + 8, 2 + 8),  # tCK 0.9375 ns: tRBTP 7.5 ns is 8 clocks
-        (replace(PART, name="slow", tck_fs=2_500_000, data_rate_mtps=3200), 2 + 4, 2 + 4),  # at least 4 clocks
+        (replace(PART, name="slow", tck_fs=2_500_000, data_rate_mtps=3200), 2 + 4, 2 + 4),  # at least 4
     ],
     ids=["8533", "3200"],
 )

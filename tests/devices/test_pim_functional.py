@@ -19,7 +19,7 @@ from pimsim.errors import SpecError
 from pimsim.placement import PimLayout
 
 PIM = LPDDR5X_PIM_8533
-PHONE = PimLayout(channels=4, ranks=2, banks=16)
+PHONE = PimLayout(channels=4, ranks=2, banks=16, bank_groups=4)
 SMALL = PimLayout(channels=2, ranks=2, banks=2)  # tiles of 64 outputs
 BITS = {"bf16": 16, "int8": 8, "int4": 4}
 
@@ -30,6 +30,7 @@ layouts = st.sampled_from(
         PimLayout(channels=1, ranks=1, banks=16),
         PimLayout(channels=3, ranks=1, banks=2),
         PimLayout(channels=1, ranks=2, banks=1, row_bytes=1024, accumulators=4),
+        PimLayout(channels=1, ranks=2, banks=8, bank_groups=4),
         PimLayout(channels=2, ranks=1, banks=3, row_bytes=256, accumulators=1),
     ]
 )

@@ -5,8 +5,8 @@ from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 LPDDR5X_8533_16GB_X16 = DramSpec(
     name="lpddr5x-8533-16gb-x16",
     family="lpddr5",
-    source="JESD209-5C bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a 16 Gb channel from "
-    "JESD209-5B table 235; two ranks a channel as in 16 GB phones (12 GB phones: estimate, 12 Gb dies)",
+    source="JESD209-5C bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a 16 Gb channel "
+    "from JESD209-5B table 235; two ranks a channel as in 16 GB phones (12 GB phones: estimate, 12 Gb dies)",
     density_gbit=16,
     data_rate_mtps=8533,
     tck_fs=937_500,
@@ -50,9 +50,9 @@ LPDDR5X_8533_16GB_X16 = DramSpec(
 LPDDR5X_PIM_8533 = PimSpec(
     name="lpddr5x-pim-8533",
     dram="lpddr5x-8533-16gb-x16",
-    source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 546.1 GB/s of a x64 package at "
-    "8533 MT/s (614 GB/s at 9600: Samsung, Hot Chips 2026); BF16 as emulated by PIM-SHERPA; accumulators, "
-    "register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
+    source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 546.1 GB/s of a x64 "
+    "package at 8533 MT/s (614 GB/s at 9600: Samsung, Hot Chips 2026); BF16 as emulated by PIM-SHERPA; "
+    "accumulators, register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
     lanes_bits=256,
     accumulators=8,
     source_bytes=256,

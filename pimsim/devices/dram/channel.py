@@ -52,9 +52,13 @@ class Controller:
                 f"wanted 0 <= low <= high + 1 and high <= write_queue={self.write_queue}"
             )
         if self.refresh not in REFRESH_MODES:
-            raise SpecError(f"controller {self.name}: refresh={self.refresh!r}{suggest(self.refresh, REFRESH_MODES)}")
+            raise SpecError(
+                f"controller {self.name}: refresh={self.refresh!r}{suggest(self.refresh, REFRESH_MODES)}"
+            )
         if self.data_clock not in ("on_demand", "always_on"):
-            raise SpecError(f"controller {self.name}: data_clock={self.data_clock!r}; wanted on_demand or always_on")
+            raise SpecError(
+                f"controller {self.name}: data_clock={self.data_clock!r}; wanted on_demand or always_on"
+            )
 
 
 def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:

@@ -99,8 +99,8 @@ class Channels(NamedTuple):
 
 
 def make_channels(
-    n: int, cfg: NDArray[np.int64], first: NDArray[np.int64], rows: NDArray[np.int64], rings: NDArray[np.int64],
-    log_rows: int = 0,
+    n: int, cfg: NDArray[np.int64], first: NDArray[np.int64], rows: NDArray[np.int64],
+    rings: NDArray[np.int64], log_rows: int = 0,
 ) -> Channels:  # fmt: skip
     """Fresh state of `n` channels: all banks closed, nothing waiting, clock 0."""
     ranks, groups, per_group = int(cfg[C_RANKS]), int(cfg[C_GROUPS]), int(cfg[C_BANKS])
@@ -154,7 +154,7 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     if bank >= 0:
         t = max(t, ready[c, place[bank, 1], command])
         t = max(t, ready[c, place[bank, 2], command])
-    return t
+    return int(t)
 
 
 @njit(cache=True)
@@ -230,7 +230,7 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST])
     elif command in (WR, WRREG):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_WL] + cfg[C_BL] + cfg[C_WCKPST])
-    elif command == REFAB or command == REFPB:
+    elif command in (REFAB, REFPB):
         s.scalar[c, X_REFRESHES] += 1
     if cfg[C_LOG]:
         k = s.log_used[0]
@@ -256,7 +256,8 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     cfg, x, slots = s.cfg, s.scalar, s.slots
     for k in range(x[c, X_WRITES]):
         index = s.order[c, 1, k]
-        if slots[c, index, Q_COL] == col and slots[c, index, Q_ROW] == row and slots[c, index, Q_BANK] == bank:
+        same_row = slots[c, index, Q_BANK] == bank and slots[c, index, Q_ROW] == row
+        if same_row and slots[c, index, Q_COL] == col:
             return t if write else max(t, x[c, X_LAST_READ])
     at = x[c, X_WRITES] if write else x[c, X_READS]
     if at >= (cfg[C_WRITEQ] if write else cfg[C_READQ]):
@@ -298,7 +299,7 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
 @njit(cache=True)
 def _refresh_due(s: Channels, c: int, t: int) -> None:
     """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
-    cfg, x, slots = s.cfg, s.scalar, s.slots
+    cfg, x = s.cfg, s.scalar
     per_rank = cfg[C_GROUPS] * cfg[C_BANKS]
     while x[c, X_NEXT_REF] <= t:
         for rank in range(cfg[C_RANKS]):
@@ -401,6 +402,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     """
     cfg, x = s.cfg, s.scalar
     out[0] = -1
+    if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
+        return int(x[c, X_LAST]) + 1
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
     urgent = _earliest_owed(s, c)
@@ -440,8 +443,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
             else:
                 nxt = min(nxt, when)
         if command < 0:
-            return nxt
-        if (command == RD or command == WR) and cfg[C_SYNC]:
+            return int(nxt)
+        if command in (RD, WR) and cfg[C_SYNC]:
             bank = s.slots[c, index, Q_BANK]
             if t >= s.wck_until[c, s.place[bank, 0]]:
                 if urgent >= 0 and s.owed[c, urgent] <= t + 1:
@@ -464,17 +467,17 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     issue(s, c, t, command, rank, bank, row, col)
 
     if maintenance:
-        if command == REFAB or command == REFPB:
+        if command in (REFAB, REFPB):
             x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
             x[c, X_MAINT_LEN] -= 1
-    elif command == CAS_RD or command == CAS_WR:
+    elif command in (CAS_RD, CAS_WR):
         x[c, X_CAS_SLOT] = index
     elif command == ACT1:
         s.slots[c, index, Q_OPENED] = 1
         s.owner[c, bank] = index
         x[c, X_ACTIVE] += 1
         _leave_queue(s, c, s.slots[c, index, Q_WRITE], place)
-    elif command == RD or command == WR:
+    elif command in (RD, WR):
         write = s.slots[c, index, Q_WRITE]
         if s.slots[c, index, Q_OPENED]:
             s.owner[c, bank] = -1
@@ -498,8 +501,9 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
 
 @njit(cache=True)
 def replay(
-    s: Channels, arrive: NDArray[np.int64], write: NDArray[np.int64], bank: NDArray[np.int64], row: NDArray[np.int64],
-    col: NDArray[np.int64], window: int, accepted: NDArray[np.int64], done: NDArray[np.int64],
+    s: Channels, arrive: NDArray[np.int64], write: NDArray[np.int64], bank: NDArray[np.int64],
+    row: NDArray[np.int64], col: NDArray[np.int64], window: int, accepted: NDArray[np.int64],
+    done: NDArray[np.int64],
 ) -> int:  # fmt: skip
     """Drive channel 0 with a request list in order; fills `accepted` and `done`; returns the last clock.
 

@@ -7,7 +7,7 @@ on the command-accurate channels; `Bench` runs the same streams step by step on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.channel import Controller, build, lookup_tables
+from pimsim.devices.rules import PREA
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.mapping import AddressMapping
 
-WARM_UP_REFRESHES, MEASURED_REFRESHES = 2, 24
-"""A steady rate is measured over this many refresh intervals after the first few (about 100 us)."""
-CANONICAL_STRIDE = 64 * 2**20 + 3 * 4096
-"""Streams whose rate is measured start this far apart: neighbours fall on different rows and banks."""
+ALIGNMENTS, WARM_UP_REFRESHES, MEASURED_REFRESHES = 8, 1, 6
+"""A steady rate is the mean over so many relative positions of the streams, each measured over some
+refresh intervals after the first few: threads drift against each other, and which banks they meet in
+decides how often a row is closed under them."""
+CANONICAL_STRIDE = 64 * 2**20
+"""Streams whose rate is measured walk data this far apart."""
 MAX_STREAMS = 24
 
 
@@ -35,6 +38,8 @@ class Phase:
     mapping: which of the system's address mappings applies (0: host, 1: PIM-aware).
     loops: (count, stride in bytes) of the address pattern, innermost first, at most `drive.MAX_LOOPS`.
     think_ns: core time after the phase.
+    lag_bytes: the phase walks where the phase before it walked so many bytes earlier (write-backs); its
+      base address is then not asked for.
     """
 
     write: bool = False
@@ -43,6 +48,7 @@ class Phase:
     mapping: int = 0
     loops: tuple[tuple[int, int], ...]
     think_ns: float = 0.0
+    lag_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,7 @@ class Stream:
     kind: for counters and spans. bursts: bursts of the first phase in all (others in proportion).
     window: bursts in flight. gap_ps: least time between two bursts (the core's own pace).
     path_ns: time of an access outside the channel, both ways.
+    piece: streams of one kind walk the same data, this many iterations apart (0: data of their own).
     """
 
     kind: str
@@ -60,6 +67,7 @@ class Stream:
     window: int
     gap_ps: float
     path_ns: float
+    piece: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.phases) <= d.MAX_PHASES:
@@ -72,9 +80,7 @@ class Stream:
 
     def shape(self) -> Stream:
         """The same stream without its length: what its rate depends on."""
-        return Stream(
-            kind=self.kind, phases=self.phases, bursts=0, window=self.window, gap_ps=self.gap_ps, path_ns=self.path_ns
-        )
+        return replace(self, bursts=0)
 
     def bytes_moved(self, burst_bytes: int) -> tuple[int, int]:
         """(read, written) bytes of the whole stream."""
@@ -116,7 +122,7 @@ class Bench:
         self._running: list[int] = []
 
     def start(self, stream: Stream, bases: tuple[int, ...], stretch: int = 1, offset: int = 0) -> int:
-        """Start a stream now; bases: first byte address of each phase. Returns its number.
+        """Start a stream now; bases: first byte address of each phase without a lag. Returns its number.
 
         offset: iterations of the patterns that lie before this stream (a piece of a longer walk).
         """
@@ -133,13 +139,16 @@ class Bench:
         )
         g.index[a] = 0
         g.loops[a] = (1, 0)
+        given = iter(bases)
+        base = 0
         for p, phase in enumerate(stream.phases):
+            base = base - phase.lag_bytes if phase.lag_bytes else next(given)
             think = -(-round(phase.think_ns * 1e6) // tck)
             g.phase[a, p] = (phase.write, phase.bursts, phase.wait, think, phase.mapping, 0)
             for level, (count, stride) in enumerate(phase.loops):
                 g.loops[a, p, level] = (count, stride)
             g.left[a, p] = stream.bursts * phase.bursts // stream.phases[0].bursts
-            g.address[a, p] = bases[p]
+            g.address[a, p] = base
             done = offset * phase.bursts
             for level, (count, stride) in enumerate(phase.loops):
                 g.index[a, p, level] = done % count
@@ -167,7 +176,11 @@ class Bench:
         running = np.array(self._running, np.int64)
         reached = d.advance(self.channels, self.requesters, self.wake, running, self.clock, until)
         if reached < 0:
-            raise SpecError(f"clock {self.clock}: no command can issue any more; streams {self._running} are stuck")
+            if self._running or self._waiting():
+                raise SpecError(
+                    f"clock {self.clock}: no command can issue any more; streams {self._running} are stuck"
+                )
+            reached = until  # nothing is left to do, refresh included
         self.clock = int(reached)
         ended = {}
         for a in list(self._running):
@@ -177,20 +190,40 @@ class Bench:
                 self._free.append(a)
         return ended
 
+    def _waiting(self) -> bool:
+        """Whether a channel still has requests, refreshes or a half-issued command."""
+        s = self.channels.scalar
+        counts = s[:, [e.X_READS, e.X_WRITES, e.X_ACTIVE, e.X_MAINT_LEN, e.X_OWED]]
+        return bool((counts > 0).any() or (s[:, e.X_CAS_SLOT] >= 0).any())
+
     def drain(self) -> None:
         """Run until no request waits in any channel."""
-        s = self.channels.scalar
-        while (s[:, [e.X_READS, e.X_WRITES, e.X_ACTIVE, e.X_MAINT_LEN]] > 0).any() or (s[:, e.X_CAS_SLOT] >= 0).any():
+        while self._waiting():
             self.advance(self.clock + 64)
 
+    def _close_rows(self, c: int) -> int:
+        """Precharge every rank of channel `c` that has an open row; returns the first clock after that."""
+        clock = self.clock
+        for rank, rows in enumerate(self.channels.open_row[c].reshape(self.config.spec.geometry.ranks, -1)):
+            if (rows >= 0).any():
+                clock = max(clock, int(e.earliest(self.channels, c, PREA, rank, -1)))
+                e.issue(self.channels, c, clock, PREA, rank, -1, -1, -1)
+                clock += 1
+        return clock
+
     def run_program(self, program: NDArray[np.int64], window: int, path: int, fence: int) -> int:
-        """Run a PIM program on every channel from now on; returns the last clock. Streams must have ended."""
+        """Run a PIM program on every channel from now on; returns the last clock. Streams must have ended.
+
+        Rows that they left open are closed first.
+        """
         if self._running:
             raise SpecError("a PIM program needs the channels alone: streams are still running")
+        if self.config.controller.refresh == "per_bank":
+            raise SpecError("PIM programs need all-bank or no refresh: the controller refreshes bank by bank")
         self.drain()
         lost = np.zeros(6, np.int64)
         end = max(
-            int(d.run_program(self.channels, c, program, self.clock, window, path, fence, lost))
+            int(d.run_program(self.channels, c, program, self._close_rows(c), window, path, fence, lost))
             for c in range(self.config.channels)
         )
         self.clock = end
@@ -198,43 +231,53 @@ class Bench:
         return end
 
 
+def _bases(streams: tuple[tuple[Stream, int], ...], k: int, alignment: int, burst_bytes: int) -> tuple[tuple[int, ...], int]:
+    """Base addresses and offset at which stream `k` starts when rates are measured.
+
+    Streams of one kind that share a walk start `piece` iterations apart. Relative positions are spread
+    evenly and without repetition by multiples of the golden ratio.
+    """
+    stream = streams[k][0]
+    mates = [i for i in range(k) if stream.piece and streams[i][0].kind == stream.kind]
+    first = mates[0] if mates else k
+    bases = []
+    for p in range(len(stream.phases)):
+        spread = int((alignment + 1) * (first * d.MAX_PHASES + p + 1) * 0.618034 * 4096) % 4096
+        bases.append((first * d.MAX_PHASES + p) * CANONICAL_STRIDE + spread * 2 * burst_bytes)
+    drift = int((alignment + 1) * len(mates) * 0.618034 * 1024) % 1024
+    return tuple(bases), len(mates) * stream.piece + drift
+
+
 @lru_cache(maxsize=4096)
 def _sustained(config: MemoryConfig, streams: tuple[tuple[Stream, int], ...]) -> tuple[float, ...]:
-    bench = Bench(config)
     spec = config.spec
-    numbers = []
-    for k, (stream, stretch) in enumerate(streams):
-        endless = Stream(
-            kind=stream.kind,
-            phases=stream.phases,
-            bursts=1 << 44,
-            window=stream.window,
-            gap_ps=stream.gap_ps,
-            path_ns=stream.path_ns,
-        )
-        bases = tuple((len(stream.phases) * k + p) * CANONICAL_STRIDE for p in range(len(stream.phases)))
-        numbers.append(bench.start(endless, bases, stretch))
     interval = Clocks(spec).REFI
-    bench.advance(WARM_UP_REFRESHES * interval)
-    before = [bench.issued(a) for a in numbers]
-    begin = bench.clock
-    bench.advance(begin + MEASURED_REFRESHES * interval)
-    clocks = bench.clock - begin
+    period_ps = MEASURED_REFRESHES * interval * spec.tck_fs / 1000
+    counts = np.zeros((ALIGNMENTS, len(streams)), np.int64)
+    for alignment in range(ALIGNMENTS):
+        bench = Bench(config)
+        numbers = []
+        for k, (stream, stretch) in enumerate(streams):
+            bases, offset = _bases(streams, k, alignment, spec.geometry.burst_bytes)
+            numbers.append(bench.start(replace(stream, bursts=1 << 44), bases, stretch, offset=offset))
+        bench.advance(WARM_UP_REFRESHES * interval)
+        before = np.array([bench.issued(a) for a in numbers])
+        bench.advance((WARM_UP_REFRESHES + MEASURED_REFRESHES) * interval)
+        counts[alignment] = [bench.issued(a) for a in numbers] - before
     rates = []
-    for (stream, stretch), a, n in zip(streams, numbers, before, strict=True):
-        count = bench.issued(a) - n
-        measured = count / (clocks * spec.tck_fs / 1000)
+    for (stream, stretch), count in zip(streams, counts.sum(axis=0), strict=True):
+        measured = float(count) / (period_ps * ALIGNMENTS)
         own = 1 / (stream.gap_ps * stretch) if stream.gap_ps > 0 else float("inf")
-        alone = len(stream.phases) == 1 and own * (clocks * spec.tck_fs / 1000) <= count + 1.5
-        rates.append(own if alone else measured)  # its own pace is known exactly
+        at_own_pace = len(stream.phases) == 1 and own * period_ps * ALIGNMENTS <= count + 1.5 * ALIGNMENTS
+        rates.append(own if at_own_pace else measured)  # its own pace is known exactly
     return tuple(rates)
 
 
 def sustained(config: MemoryConfig, streams: list[tuple[Stream, int]]) -> list[float]:
     """Steady rates of streams that run together, in bursts of the first phase a picosecond.
 
-    streams: (stream, threads that share its core). The rates are those of `MEASURED_REFRESHES` refresh
-    intervals on command-accurate channels; they depend on nothing that ran before.
+    streams: (stream, threads that share its core). The rates are measured on command-accurate channels
+    (see `ALIGNMENTS`); they depend on nothing that ran before.
     """
     shapes = [(stream.shape(), stretch) for stream, stretch in streams]
     order = sorted(range(len(shapes)), key=lambda i: repr(shapes[i]))

@@ -84,7 +84,7 @@ def input_registers(pim: PimSpec, layout: PimLayout, dtype: str) -> tuple[int, i
 
 
 def result_banks(layout: PimLayout) -> NDArray[np.int64]:
-    """Banks of a rank in the order in which results are read: neighbours lie in different bank groups."""
+    """Banks of a rank in the order in which results are read: neighbours lie in different groups."""
     return np.arange(layout.banks, dtype=np.int64).reshape(layout.bank_groups, -1).T.ravel()
 
 
