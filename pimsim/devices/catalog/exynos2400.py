@@ -21,7 +21,7 @@ X4 = CoreSpec(
     gemm_efficiency=0.69,
     gemm_fill_rows=64,
     lines_outstanding=48,
-    nc_outstanding=4,
+    nc_outstanding=6,
     cached_gbps=30.0,
 )
 
@@ -35,7 +35,7 @@ A720_29 = CoreSpec(
     gemm_efficiency=0.69,
     gemm_fill_rows=64,
     lines_outstanding=24,
-    nc_outstanding=4,
+    nc_outstanding=6,
     cached_gbps=15.0,
 )
 
@@ -51,10 +51,10 @@ EXYNOS_2400 = CpuSpec(
         CacheSpec(name="L3", size_bytes=8 * 2**20, ways=16, line_bytes=64, hit_ns=15.0, source=_SOC),
         CacheSpec(name="SLC", size_bytes=8 * 2**20, ways=16, line_bytes=64, hit_ns=40.0, source=_SOC),
     ),
-    path_ns=40.0,
-    cluster_lines=80,
+    path_ns=55.0,
+    cluster_lines=84,
     attention_efficiency=0.3,
-    dispatch_us=25.0,
+    dispatch_us=22.0,
     wake_us=20.0,
-    create_us=170.0,
+    create_us=185.0,
 )
