@@ -87,11 +87,14 @@ class Memory:
             self.bench.stretch(flow.number, factor)
 
     def program(self, gemv: Gemv, host: HostDrive) -> tuple[int, dict[str, int]]:
-        """(picoseconds, commands of one channel) of a PIM program that starts now and has the channels alone."""
+        """(picoseconds, commands of one channel) of a PIM program that starts now, alone on the channels."""
         if any(flow.stream is not None for flow in self.flows):
-            raise PlanError("a PIM operation was started while threads use memory: the mode change stops them")
+            raise PlanError(
+                "a PIM operation was started while threads use memory: the mode change stops them"
+            )
         if self.bench is None:
-            timed = _program_time(self.system, gemv.commands, (gemv.n, gemv.k, gemv.dtype, gemv.pad_rows_to), host)
+            shape = (gemv.n, gemv.k, gemv.dtype, gemv.pad_rows_to)
+            timed = _program_time(self.system, gemv.commands, shape, host)
             return round(timed.clocks * self.tck_fs / 1000), timed.counts
         self._catch_up(self._clock(int(self.env.now)))
         before = self.bench.channels.counts[0].copy()
@@ -168,7 +171,7 @@ class Memory:
                 f.left -= (until - now) / f.stretch
                 if f.left <= 1e-6:
                     ended.append(f)
-            elif 0 <= f.ends and self._time(f.ends) <= until:
+            elif f.ends >= 0 and self._time(f.ends) <= until:
                 ended.append(f)
         return until, ended
 
@@ -176,7 +179,9 @@ class Memory:
 _PROGRAMS: dict[tuple[Any, ...], ProgramTime] = {}
 
 
-def _program_time(system: System, commands: NDArray[Any], key: tuple[Any, ...], host: HostDrive) -> ProgramTime:
+def _program_time(
+    system: System, commands: NDArray[Any], key: tuple[Any, ...], host: HostDrive
+) -> ProgramTime:
     """Time of a program from a fresh channel, kept by what determines it."""
     assert system.pim is not None
     full = (system.key, host, *key)

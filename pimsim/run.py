@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from pimsim.devices.pim.program import Gemv, gemv
 from pimsim.errors import PlanError
 from pimsim.memory import FIDELITIES, Flow, Memory
 from pimsim.methods import load_method
-from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector
+from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector, chain
 from pimsim.result import Result, capacity_bytes, csv_bytes, manifest, table, write_file
 from pimsim.system import System, load_system
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
@@ -60,7 +60,7 @@ class Segments:
 
     duration_ps: int
     spans: tuple[Span, ...]
-    counters: tuple[tuple[tuple[str, str, str], float], ...]
+    counters: tuple[tuple[tuple[str, str, str], int], ...]
 
 
 class _Core:
@@ -136,7 +136,11 @@ class _Runner:
     def _team(self, team: str) -> tuple[int, ...]:
         if team == "one":
             return self.system.compute_cores[:1]
-        return {"compute": self.system.compute_cores, "copy": self.system.copy_cores, "all": self.system.all_cores}[team]
+        return {
+            "compute": self.system.compute_cores,
+            "copy": self.system.copy_cores,
+            "all": self.system.all_cores,
+        }[team]
 
     def _demands(self, task: Task, numbers: tuple[int, ...]) -> list[Stream | int]:
         """What each thread of a task needs: a stream, or core time in picoseconds."""
@@ -165,7 +169,9 @@ class _Runner:
         self.core[core].leave(flow)
         self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
 
-    def _copy_thread(self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]) -> Any:
+    def _copy_thread(
+        self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]
+    ) -> Any:
         """Take pieces (matrix, first slab, last slab) until none is left."""
         begin = int(self.env.now)
         moved = 0
@@ -196,36 +202,18 @@ class _Runner:
     def _copy_stream(
         self, copy: Copy, core: int, first: int, last: int, layer: int
     ) -> tuple[Stream, tuple[int, ...], int]:
-        """The stream that copies slabs first..last of a matrix, its base addresses and its offset in the walk.
-
-        Padding rows are not read: a slab moves its share of the matrix.
-        """
+        """The stream that copies slabs first..last of a matrix, its base addresses, its place in the walk."""
         layout = self.system.layout
-        chunks = layout.chunks(copy.k, copy.bits)
-        slabs = layout.tiles(copy.n) * chunks
-        pitch = copy.k * copy.bits // 8
-        size = copy.n * pitch * last // slabs - copy.n * pitch * first // slabs
-        run = min(layout.chunk_bytes, pitch)
-        rows = min(copy.n, layout.tile_rows)
-        loops = (
-            (layout.accumulators, pitch),
-            (max(1, rows // layout.accumulators), layout.accumulators * pitch),
-            (chunks, layout.chunk_bytes),
-            (1 << 20, layout.tile_rows * pitch),
-        )
-        slab_bytes = layout.tile_rows * layout.chunk_bytes
-        source = ((rows * run // self.burst, self.burst), (1 << 30, slab_bytes))
-        stream = host.copy_stream(
-            self.system.cpu, self.system.cpu.cores[core], size, self.burst, run_bytes=run, dest_loops=loops,
-            lag_bytes=sum(level.size_bytes for level in self.system.cpu.shared) - slab_bytes,
-            piece_runs=COPY_PIECE_SLABS * rows, source_loops=source,
+        stream = host.swizzled_copy(
+            self.system.cpu, self.system.cpu.cores[core], layout, copy.n, copy.k, copy.bits, first, last,
+            apart=COPY_PIECE_SLABS,
         )  # fmt: skip
         if self.placement is None:
             return stream, (), 0
         row = self.placement.pim_rows[copy.weight.format(layer + copy.ahead)]
         buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
         dest = buffers[copy.ahead % len(buffers)] if buffers else 0
-        return stream, (row * slab_bytes, dest), first * rows
+        return stream, (row * host.slab_bytes(layout), dest), first * min(copy.n, layout.tile_rows)
 
     def _bases(self, task: Task, layer: int, i: int) -> tuple[int, ...]:
         """First address that thread `i` of a task reads, for stepped runs."""
@@ -236,8 +224,12 @@ class _Runner:
             name = work.weight.format(layer)
             buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
             here = [p.base for p in self.placement.placed if p.item == name]
-            base = here[0] if here else buffers[-1] if buffers else self.placement.pim_rows.get(name, 0) * 2**18
-            return (base + work.n * work.k * work.bits // 8 // max(1, len(self._team(task.team))) * i // 64 * 64,)
+            base = (
+                here[0] if here else buffers[-1] if buffers else self.placement.pim_rows.get(name, 0) * 2**18
+            )
+            return (
+                base + work.n * work.k * work.bits // 8 // max(1, len(self._team(task.team))) * i // 64 * 64,
+            )
         if isinstance(work, Attention):
             return (self.placement.address("kv") + work.kv_bytes // 8 * i // 64 * 64,)
         return (0,)
@@ -254,7 +246,9 @@ class _Runner:
         yield self.env.timeout(time_ps)
         for command, count in counts.items():
             self.counters["pim", f"{command} commands", "commands a channel"] += count
-        self.counters["pim", "weight bytes multiplied", "bytes"] += work.n * work.k * _bits(system, work.dtype) // 8
+        self.counters["pim", "weight bytes multiplied", "bytes"] += (
+            work.n * work.k * _bits(system, work.dtype) // 8
+        )
         self._span(task.name, task.kind, layer, "pim:all banks", begin)
 
     def _count_stream(self, stream: Stream) -> None:
@@ -284,7 +278,14 @@ def _compiled(system: System, n: int, k: int, dtype: str, pad: int, base: int) -
             _GEMVS.clear()
         assert system.pim is not None
         _GEMVS[key] = gemv(
-            system.pim, system.layout, n, k, dtype, base_row=base, pad_rows_to=pad, fences=system.fence_ns is not None
+            system.pim,
+            system.layout,
+            n,
+            k,
+            dtype,
+            base_row=base,
+            pad_rows_to=pad,
+            fences=system.fence_ns is not None,
         )
     return _GEMVS[key]
 
@@ -300,7 +301,9 @@ def _sampled_segment(system: System, segment: Segment) -> Segments:
         runner = _Runner(system, None, "sampled")
         runner.run(segment, 0)
         _SEGMENTS[key] = Segments(
-            duration_ps=int(runner.env.now), spans=tuple(runner.spans), counters=tuple(sorted(runner.counters.items()))
+            duration_ps=int(runner.env.now),
+            spans=tuple(runner.spans),
+            counters=tuple(sorted(runner.counters.items())),
         )
     return _SEGMENTS[key]
 
@@ -358,7 +361,11 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
                 frames.append(_frame(runner.spans, plan.phase, [layer], [0]))
                 counters.update(runner.counters - before)
             now = int(runner.env.now)
-    spans = pd.concat([f for f in frames if len(f)], ignore_index=True) if frames else pd.DataFrame(columns=_SPAN_COLUMNS)
+    spans = (
+        pd.concat([f for f in frames if len(f)], ignore_index=True)
+        if frames
+        else pd.DataFrame(columns=_SPAN_COLUMNS)
+    )
     return Run(duration_ps=now - start_ps, spans=spans, counters=dict(counters))
 
 
@@ -396,6 +403,23 @@ def prefill_run(model: str, method: str, prompt: int, system: System) -> Run:
     return run_plan(system, load_method(method).plan(prefill_trace(load_config(model), prompt), system))
 
 
+def copy_only_run(model: str, prompt: int, system: System) -> float:
+    """Seconds of all copies of a double-buffered prefill on its copy threads, with nothing beside them."""
+    plan = load_method("double-buffering").plan(prefill_trace(load_config(model), prompt), system)
+    total = 0
+    for segment in plan.segments:
+        copies = [
+            replace(task, team="copy")
+            for task in segment.tasks
+            if task.kind == "copy" and task.team != "compute"
+        ]
+        if copies:
+            total += (
+                _sampled_segment(system, replace(segment, tasks=chain(copies))).duration_ps * segment.times
+            )
+    return total * 1e-12
+
+
 def total_seconds(model: str, method: str, prompt: int, tokens: int, system: System) -> tuple[float, float]:
     """(time to first token, time to the last of `tokens`) in seconds, sampled."""
     first = prefill_run(model, method, prompt, system).duration_ps
@@ -425,7 +449,9 @@ def simulate(
     if fidelity not in FIDELITIES:
         raise PlanError(f"fidelity {fidelity!r}; wanted one of {', '.join(FIDELITIES)}")
     if commands is not None and fidelity != "step":
-        raise PlanError('a command log needs fidelity "step": sampled runs simulate only a part of the commands')
+        raise PlanError(
+            'a command log needs fidelity "step": sampled runs simulate only a part of the commands'
+        )
     machine = load_system(system) if isinstance(system, str) else system
     config, how = load_config(model), load_method(method)
     report = progress or (lambda share, text: None)
@@ -462,9 +488,13 @@ def simulate(
         write_file(commands, gzip.compress(data, mtime=0) if commands.suffix == ".gz" else data)
     total = now * 1e-12
     seconds = first.duration_ps * 1e-12
-    moved = sum(value for (component, _, unit), value in counters.items() if component == "dram" and unit == "bytes")
-    counters["dram", "mean bandwidth of CPU streams", "GB/s"] = moved / total / 1e9
-    counters["dram", "share of peak of CPU streams", "%"] = 100 * moved / total / machine.peak_bytes_per_s
+    moved = sum(
+        value for (component, _, unit), value in counters.items() if component == "dram" and unit == "bytes"
+    )
+    rates = {
+        ("dram", "mean bandwidth of CPU streams", "GB/s"): moved / total / 1e9,
+        ("dram", "share of peak of CPU streams", "%"): 100 * moved / total / machine.peak_bytes_per_s,
+    }
     capacity = placement.ledger.to_frame()
     summary = {
         "model": config.name,
@@ -479,7 +509,10 @@ def simulate(
     }
     return Result(
         spans=table("spans", pd.concat(frames, ignore_index=True).itertuples(index=False)),
-        counters=table("counters", [(c, name, float(v), unit) for (c, name, unit), v in sorted(counters.items())]),
+        counters=table(
+            "counters",
+            [(c, name, float(v), unit) for (c, name, unit), v in sorted({**counters, **rates}.items())],
+        ),
         capacity=capacity,
         summary=summary,
         manifest=manifest(

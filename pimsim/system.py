@@ -50,11 +50,13 @@ class System:
             for core in getattr(self, group):
                 if not 0 <= core < len(self.cpu.cores):
                     raise SpecError(
-                        f"system {self.name}: {group} names core {core}; {self.cpu.name} has {len(self.cpu.cores)} cores"
+                        f"system {self.name}: {group} names core {core}; "
+                        f"{self.cpu.name} has {len(self.cpu.cores)} cores"
                     )
         if self.pim is not None and self.pim.dram != self.dram.name:
             raise SpecError(
-                f"system {self.name}: PIM unit {self.pim.name} sits in {self.pim.dram!r}, not in {self.dram.name!r}"
+                f"system {self.name}: PIM unit {self.pim.name} sits in {self.pim.dram!r}, "
+                f"not in {self.dram.name!r}"
             )
         self.layout.check(self.pim_mapping)
 

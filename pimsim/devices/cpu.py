@@ -16,6 +16,7 @@ import numpy as np
 from pimsim.devices.cache import CacheLevel, simulate
 from pimsim.devices.dram.stream import Phase, Stream
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
+from pimsim.placement.layout import PimLayout
 
 MR, NR = 8, 8
 """Rows of activations and of weights that one pass of the GEMM kernel holds in registers."""
@@ -30,12 +31,18 @@ def split(total: int, parts: int) -> list[int]:
 
 def _level(spec: CacheSpec) -> CacheLevel:
     return CacheLevel(
-        name=spec.name, size_bytes=spec.size_bytes, ways=spec.ways, line_bytes=spec.line_bytes, hit_ns=spec.hit_ns
+        name=spec.name,
+        size_bytes=spec.size_bytes,
+        ways=spec.ways,
+        line_bytes=spec.line_bytes,
+        hit_ns=spec.hit_ns,
     )
 
 
 @lru_cache(maxsize=1024)
-def weight_passes(core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool) -> float:
+def weight_passes(
+    core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool
+) -> float:
     """How often a blocked GEMM of `m` rows fetches each weight line from memory.
 
     The kernel walks panels of NR weight rows; inside, blocks of MR activation rows; inside, k. The cache
@@ -71,21 +78,27 @@ def windows(cpu: CpuSpec, cores: list[CoreSpec], burst_bytes: int) -> list[int]:
     The cluster's limit is shared fairly: each core gets what it can use, the rest in equal parts.
     """
     left, lines = cpu.cluster_lines, [0] * len(cores)
-    for waiting, i in zip(
-        range(len(cores), 0, -1), sorted(range(len(cores)), key=lambda i: cores[i].lines_outstanding), strict=True
-    ):
+    modest_first = sorted(range(len(cores)), key=lambda i: cores[i].lines_outstanding)
+    for waiting, i in zip(range(len(cores), 0, -1), modest_first, strict=True):
         lines[i] = min(cores[i].lines_outstanding, left // waiting)
         left -= lines[i]
     return [max(1, n * LINE_BYTES // burst_bytes) for n in lines]
 
 
 def gemm_rate(core: CoreSpec, rows: int) -> float:
-    """GFLOPS of a GEMM thread that has `rows` weight rows: short shares spend relatively more on filling caches."""
+    """GFLOPS of a GEMM thread that has `rows` weight rows: short shares spend more on filling caches."""
     return core.peak_gflops * core.gemm_efficiency * rows / (rows + core.gemm_fill_rows)
 
 
 def gemm_streams(
-    cpu: CpuSpec, cores: list[CoreSpec], m: int, n: int, k: int, bits: int, burst_bytes: int, cacheable: bool = True
+    cpu: CpuSpec,
+    cores: list[CoreSpec],
+    m: int,
+    n: int,
+    k: int,
+    bits: int,
+    burst_bytes: int,
+    cacheable: bool = True,
 ) -> list[Stream]:
     """One stream a thread for C[m, n] = A[m, k] W[n, k]^T, rows of W split equally (static)."""
     streams = []
@@ -96,7 +109,8 @@ def gemm_streams(
         rate = gemm_rate(core, rows) if m > 1 else core.peak_gflops * core.gemm_efficiency
         if not cacheable:
             window = core.nc_outstanding * LINE_BYTES // burst_bytes
-        streams.append(_reads("gemm" if m > 1 else "gemv", bursts, window, flops / rate * PS, cpu.path_ns, burst_bytes))
+        kind = "gemm" if m > 1 else "gemv"
+        streams.append(_reads(kind, bursts, window, flops / rate * PS, cpu.path_ns, burst_bytes))
     return streams
 
 
@@ -129,7 +143,8 @@ def copy_stream(
     A run's loads must be back before its stores can retire, and the stores wait for the fills of their
     lines (write-allocate), so the two latencies add up; evicted lines are written back behind it. Loads
     of a cacheable source are prefetched and add traffic but no wait.
-    source_loops: (count, stride) of the source walk in bursts. dest_loops: of the destination walk above the run, innermost first.
+    source_loops: (count, stride) of the source walk in bursts. dest_loops: of the destination walk above
+      the run, innermost first.
     lag_bytes: distance between a line and the one that it evicts: what the shared caches hold.
     piece_runs: runs between the places where neighbouring copy threads work.
     """
@@ -158,3 +173,37 @@ def vector_ps(core: CoreSpec, size_bytes: int, flops: int, parts: int) -> int:
 def attention_ps(cpu: CpuSpec, core: CoreSpec, flops: int, parts: int) -> int:
     """Time of one thread's share of attention over cached keys and values."""
     return round(flops / parts / (core.peak_gflops * cpu.attention_efficiency) * PS)
+
+
+def slab_bytes(layout: PimLayout) -> int:
+    """Bytes of one DRAM row of all banks: one column chunk of one tile of a matrix."""
+    return layout.tile_rows * layout.chunk_bytes
+
+
+def swizzled_copy(
+    cpu: CpuSpec, core: CoreSpec, layout: PimLayout, n: int, k: int, bits: int, first: int, last: int, *,
+    apart: int = 0, cacheable_source: bool = False,
+) -> Stream:  # fmt: skip
+    """One copy thread's stream over slabs first..last of an n x k matrix in `layout` into row-major order.
+
+    A slab (see `slab_bytes`) is read in DRAM order: runs of one chunk, `accumulators` of them in a row of
+    a bank, each to its own matrix row. Padding rows are not read: a slab moves its share of the matrix.
+    apart: slabs between the places where neighbouring threads work.
+    """
+    burst, chunks, pitch = layout.burst_bytes, layout.chunks(k, bits), k * bits // 8
+    slabs = layout.tiles(n) * chunks
+    run, rows = min(layout.chunk_bytes, pitch), min(n, layout.tile_rows)
+    return copy_stream(
+        cpu, core, n * pitch * last // slabs - n * pitch * first // slabs, burst,
+        run_bytes=run,
+        source_loops=((rows * run // burst, burst), (1 << 30, slab_bytes(layout))),
+        dest_loops=(
+            (layout.accumulators, pitch),
+            (max(1, rows // layout.accumulators), layout.accumulators * pitch),
+            (chunks, layout.chunk_bytes),
+            (1 << 20, layout.tile_rows * pitch),
+        ),
+        lag_bytes=sum(level.size_bytes for level in cpu.shared) - slab_bytes(layout),
+        piece_runs=apart * rows,
+        cacheable_source=cacheable_source,
+    )  # fmt: skip

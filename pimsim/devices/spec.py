@@ -100,11 +100,14 @@ class DramSpec:
         held = g.rank_bytes * 8
         if held != self.density_gbit * 2**30:
             raise SpecError(
-                f"{self.name}: geometry holds {held / 2**30:g} Gbit a rank but density_gbit={self.density_gbit}: "
-                f"{g.banks} banks x {g.rows} rows x {g.columns} columns x {g.dq_bits} bits"
+                f"{self.name}: geometry holds {held / 2**30:g} Gbit a rank "
+                f"but density_gbit={self.density_gbit}: {g.banks} banks x {g.rows} rows x "
+                f"{g.columns} columns x {g.dq_bits} bits"
             )
         if g.columns % g.burst_length:
-            raise SpecError(f"{self.name}: {g.columns} columns are no multiple of burst length {g.burst_length}")
+            raise SpecError(
+                f"{self.name}: {g.columns} columns are no multiple of burst length {g.burst_length}"
+            )
         if self.tck_fs < 1:
             raise SpecError(f"{self.name}: tck_fs={self.tck_fs}; wanted a clock period in femtoseconds")
         rate = self.clock_ratio * 1e9 / self.tck_fs
@@ -146,7 +149,9 @@ class Clocks:
         except KeyError:
             if name.startswith("__"):
                 raise AttributeError(name) from None
-            raise SpecError(f"{self.__dict__['_part']}: timing {name!r} is missing; add it to the part") from None
+            raise SpecError(
+                f"{self.__dict__['_part']}: timing {name!r} is missing; add it to the part"
+            ) from None
 
     def has(self, name: str) -> bool:
         return name in self._values
@@ -259,12 +264,12 @@ class CpuSpec:
         return sum(core.peak_gflops for core in self.cores)
 
 
-def spec_fields(spec: Any) -> dict[str, Any]:
+def spec_fields(spec: Any) -> Any:
     """A part as plain nested dictionaries, for printing and for digests."""
     if hasattr(spec, "__dataclass_fields__"):
         return {f.name: spec_fields(getattr(spec, f.name)) for f in fields(spec)}
     if isinstance(spec, dict):
-        return {str(k): spec_fields(v) for k, v in spec.items()}  # type: ignore[return-value]
+        return {str(k): spec_fields(v) for k, v in spec.items()}
     if isinstance(spec, tuple | list):
-        return [spec_fields(v) for v in spec]  # type: ignore[return-value]
+        return [spec_fields(v) for v in spec]
     return spec

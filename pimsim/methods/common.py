@@ -34,7 +34,9 @@ def split_layers(trace: Trace) -> Layers:
             (after if layers else before).append(op)
         else:
             layers.setdefault(op.layer, []).append(op)
-    return Layers(before=tuple(before), layers=tuple(tuple(ops) for ops in layers.values()), after=tuple(after))
+    return Layers(
+        before=tuple(before), layers=tuple(tuple(ops) for ops in layers.values()), after=tuple(after)
+    )
 
 
 def local(op: Operator) -> str:
@@ -94,7 +96,9 @@ def pim_task(op: Operator, trace: Trace, system: System) -> Task:
     if weight is None or trace.matmul_shape(op)[0] != 1:
         return host_task(op, trace)
     if system.pim is None:
-        raise PlanError(f"system {system.name} has no PIM units; use a method that keeps all work on the host")
+        raise PlanError(
+            f"system {system.name} has no PIM units; use a method that keeps all work on the host"
+        )
     _, n, k = trace.matmul_shape(op)
     return Task(
         name=local(op),
@@ -138,7 +142,13 @@ def phase_of(trace: Trace) -> str:
 
 
 def place(
-    trace: Trace, system: System, *, host_copy: bool, pim_copy: bool, buffers: int = 0, buffer_bytes: int | None = None
+    trace: Trace,
+    system: System,
+    *,
+    host_copy: bool,
+    pim_copy: bool,
+    buffers: int = 0,
+    buffer_bytes: int | None = None,
 ) -> Placement:
     """Lay out weights, buffers, KV cache and activations; PlacementError when the memory is too small.
 
@@ -163,7 +173,11 @@ def place(
         ledger += Ledger(
             rows=tuple(
                 LedgerRow(
-                    region="buffers", attribute=Attribute.CACHEABLE, item=f"buffer {i}", kind="buffer", bytes=size
+                    region="buffers",
+                    attribute=Attribute.CACHEABLE,
+                    item=f"buffer {i}",
+                    kind="buffer",
+                    bytes=size,
                 )
                 for i in range(buffers)
             )
@@ -216,7 +230,9 @@ def place(
 
 def largest_matrix(trace: Trace) -> int:
     """Bytes of the largest weight matrix inside a layer."""
-    sizes = [w.bytes for op in trace.operators if op.layer is not None and (w := weight_of(op, trace)) is not None]
+    sizes = [
+        w.bytes for op in trace.operators if op.layer is not None and (w := weight_of(op, trace)) is not None
+    ]
     if not sizes:
         raise PlanError(f"{trace.name} has no weight matrix in a layer: nothing to buffer")
     return max(sizes)

@@ -5,13 +5,14 @@ matrix of a layer. Copy threads undo the swizzle of the coming matrices while th
 every stage ends with one synchronisation, then the buffers swap. The schedule of PIM-SHERPA: Q, K, V and
 O share a buffer; the first feed-forward matrix is cut in as many pieces as there are matrices in that
 group, one copied during each; each later one is copied during the one before it; the next layer's
-attention matrices during the last. Every core helps to fill the very first buffer. Nothing is copied during norms, attention and activations, which are
-memory-bound themselves.
+attention matrices during the last. Every core helps to fill the very first buffer. Nothing is copied
+during norms, attention and activations, which are memory-bound themselves.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from pimsim.errors import PlanError
 from pimsim.methods import common
@@ -39,16 +40,22 @@ def plan(trace: Trace, system: System) -> Plan:
     """Prefill with overlapped copies; decode in PIM."""
     parts = common.split_layers(trace)
     if not any(_is_gemm(op, trace) for ops in parts.layers for op in ops):
-        return common.plan_in_order(trace, lambda op: common.pim_task(op, trace, system), common.phase_of(trace))
+        return common.plan_in_order(
+            trace, lambda op: common.pim_task(op, trace, system), common.phase_of(trace)
+        )
     layers = [[common.pim_task(op, trace, system) for op in ops] for ops in parts.layers]
     segments = [Segment(name="begin", tasks=chain(common.pim_task(op, trace, system) for op in parts.before))]
     group = [copy_of(task) for task in layers[0] if task.name in ATTENTION_GROUP]
     fill = Task(name="copy attention weights", kind="copy", team="all", work=tuple(group))
     segments.append(Segment(name="fill first buffer", tasks=(fill,), first_layer=0))
     for i, tasks in enumerate(layers):
-        following = [copy_of(t, ahead=1) for t in layers[i + 1] if t.name in ATTENTION_GROUP] if i + 1 < len(layers) else []
+        following = [
+            copy_of(t, ahead=1) for later in layers[i + 1 : i + 2] for t in later if t.name in ATTENTION_GROUP
+        ]
         segments.append(Segment(name="layer", tasks=_overlap(tasks, following), first_layer=i))
-    segments.append(Segment(name="end", tasks=chain(common.pim_task(op, trace, system) for op in parts.after)))
+    segments.append(
+        Segment(name="end", tasks=chain(common.pim_task(op, trace, system) for op in parts.after))
+    )
     return Plan(phase=common.phase_of(trace), segments=fold(segments))
 
 
@@ -64,7 +71,7 @@ def _overlap(tasks: list[Task], following: list[Copy]) -> tuple[Task, ...]:
     beside: dict[str, tuple[Copy, ...]] = {}
     for piece, task in enumerate(attention):
         beside[task.name] = (copy_of(forward[0], first=piece, last=piece + 1, pieces=len(attention)),)
-    for task, coming in zip(forward, forward[1:], strict=False):
+    for task, coming in pairwise(forward):
         beside[task.name] = (copy_of(coming),)
     beside[forward[-1].name] = tuple(following)
     out: list[Task] = []
@@ -73,7 +80,9 @@ def _overlap(tasks: list[Task], following: list[Copy]) -> tuple[Task, ...]:
         out.append(replace(task, after=ready))
         done = [task.name]
         if beside.get(task.name):
-            copy = Task(name=f"copy beside {task.name}", kind="copy", team="copy", work=beside[task.name], after=ready)
+            copy = Task(
+                name=f"copy beside {task.name}", kind="copy", team="copy", work=beside[task.name], after=ready
+            )
             out.append(copy)
             done.append(copy.name)
         ready = tuple(done)
@@ -81,5 +90,8 @@ def _overlap(tasks: list[Task], following: list[Copy]) -> tuple[Task, ...]:
 
 
 METHOD = Method(
-    name="double-buffering", doc="DDB: copy threads fill the other buffer while the GEMM runs", place=place, plan=plan
+    name="double-buffering",
+    doc="DDB: copy threads fill the other buffer while the GEMM runs",
+    place=place,
+    plan=plan,
 )

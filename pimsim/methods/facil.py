@@ -22,4 +22,9 @@ def plan(trace: Trace, system: System) -> Plan:
     return plan_with_host_view(trace, system)
 
 
-METHOD = Method(name="facil", doc="one copy, address map per page in the controller (oracle on attributes)", place=place, plan=plan)
+METHOD = Method(
+    name="facil",
+    doc="one copy, address map per page in the controller (oracle on attributes)",
+    place=place,
+    plan=plan,
+)

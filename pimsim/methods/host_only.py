@@ -16,4 +16,9 @@ def plan(trace: Trace, system: System) -> Plan:
     return common.plan_in_order(trace, lambda op: common.host_task(op, trace), common.phase_of(trace))
 
 
-METHOD = Method(name="host-only", doc="everything on the CPU, one host-friendly copy of the weights", place=place, plan=plan)
+METHOD = Method(
+    name="host-only",
+    doc="everything on the CPU, one host-friendly copy of the weights",
+    place=place,
+    plan=plan,
+)

@@ -28,15 +28,26 @@ def plan(trace: Trace, system: System) -> Plan:
         tasks: list[Task] = []
         for task in (common.pim_task(op, trace, system) for op in ops):
             if isinstance(task.work, Gemm):
-                copy = Task(name=f"copy {task.name}", kind="copy", team="all", work=(copy_of(task),), fresh_threads=True)
+                copy = Task(
+                    name=f"copy {task.name}",
+                    kind="copy",
+                    team="all",
+                    work=(copy_of(task),),
+                    fresh_threads=True,
+                )
                 tasks += [copy, replace(task, fresh_threads=True)]
             else:
                 tasks.append(task)
         segments.append(Segment(name="layer", tasks=chain(tasks), first_layer=i))
-    segments.append(Segment(name="end", tasks=chain(common.pim_task(op, trace, system) for op in parts.after)))
+    segments.append(
+        Segment(name="end", tasks=chain(common.pim_task(op, trace, system) for op in parts.after))
+    )
     return Plan(phase=common.phase_of(trace), segments=fold(segments))
 
 
 METHOD = Method(
-    name="online-rearrangement", doc="OWR: swizzled copy of each matrix before its GEMM, one buffer", place=place, plan=plan
+    name="online-rearrangement",
+    doc="OWR: swizzled copy of each matrix before its GEMM, one buffer",
+    place=place,
+    plan=plan,
 )

@@ -111,10 +111,14 @@ class Segment:
         seen: set[str] = set()
         for task in self.tasks:
             if task.team not in TEAMS:
-                raise PlanError(f"segment {self.name}: task {task.name} names team {task.team!r}; wanted one of {TEAMS}")
+                raise PlanError(
+                    f"segment {self.name}: task {task.name} names team {task.team!r}; wanted one of {TEAMS}"
+                )
             for before in task.after:
                 if before not in seen:
-                    raise PlanError(f"segment {self.name}: task {task.name} waits for {before!r}, which is not before it")
+                    raise PlanError(
+                        f"segment {self.name}: task {task.name} waits for {before!r}, which is not before it"
+                    )
             if task.name in seen:
                 raise PlanError(f"segment {self.name}: two tasks are named {task.name!r}")
             seen.add(task.name)
@@ -184,7 +188,11 @@ def fold(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     """Join neighbouring segments that do the same work in consecutive layers."""
     out: list[Segment] = []
     for segment in segments:
-        if out and out[-1].tasks == segment.tasks and out[-1].first_layer + out[-1].times == segment.first_layer:
+        if (
+            out
+            and out[-1].tasks == segment.tasks
+            and out[-1].first_layer + out[-1].times == segment.first_layer
+        ):
             out[-1] = replace(out[-1], times=out[-1].times + segment.times)
         else:
             out.append(segment)

@@ -1,4 +1,4 @@
-"""Weight duplication: a host-friendly copy for prefill and a PIM-aware copy for decode. Fast, twice the memory."""
+"""Weight duplication: a host-friendly copy for prefill, a PIM-aware one for decode. Fast; twice the memory."""
 
 from pimsim.methods import common
 from pimsim.methods.plan import Method, Placement, Plan
@@ -17,5 +17,8 @@ def plan(trace: Trace, system: System) -> Plan:
 
 
 METHOD = Method(
-    name="weight-duplication", doc="two copies of the weights, one for prefill and one for PIM decode", place=place, plan=plan
+    name="weight-duplication",
+    doc="two copies of the weights, one for prefill and one for PIM decode",
+    place=place,
+    plan=plan,
 )

@@ -13,7 +13,8 @@ _ARM = "Arm Cortex-X4 / A720 technical reference manuals, largest configuration;
 
 X4 = CoreSpec(
     name="x4",
-    source="Exynos 2400: Cortex-X4 at 3.21 GHz, 4 x 128-bit FMA; calibrated and estimated: see docs/calibration.md",
+    source="Exynos 2400: Cortex-X4 at 3.21 GHz, 4 x 128-bit FMA; "
+    "calibrated and estimated: see docs/calibration.md",
     clock_ghz=3.21,
     flop_per_ck=32,
     l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=4, line_bytes=64, hit_ns=1.2, source=_ARM),
@@ -27,7 +28,8 @@ X4 = CoreSpec(
 
 A720_29 = CoreSpec(
     name="a720-2.9",
-    source="Exynos 2400: Cortex-A720 at 2.90 GHz, 2 x 128-bit FMA; calibrated and estimated: see docs/calibration.md",
+    source="Exynos 2400: Cortex-A720 at 2.90 GHz, 2 x 128-bit FMA; "
+    "calibrated and estimated: see docs/calibration.md",
     clock_ghz=2.9,
     flop_per_ck=16,
     l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=4, line_bytes=64, hit_ns=1.4, source=_ARM),

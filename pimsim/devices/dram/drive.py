@@ -53,7 +53,7 @@ class Requesters(NamedTuple):
     par: window (bursts in flight), issue interval (1/256 clocks a burst), path (clocks outside DRAM a
       round trip), number of phases, stretch (threads that share the core).
     phase: (n, 3, 6) write, bursts an iteration, wait, think clocks after it, mapping, bytes of a burst.
-    loops: (n, 3, 5, 2) count and stride in bytes, innermost first; index: position in them.
+    loops: (n, 3, 5, 2) count and stride in bytes, innermost first; place: position in them.
     address, left: next address and bursts still to issue, a phase.
     returns: ring of clocks at which outstanding bursts come back.
     """
@@ -61,7 +61,7 @@ class Requesters(NamedTuple):
     par: NDArray[np.int64]
     phase: NDArray[np.int64]
     loops: NDArray[np.int64]
-    index: NDArray[np.int64]
+    place: NDArray[np.int64]
     address: NDArray[np.int64]
     left: NDArray[np.int64]
     state: NDArray[np.int64]
@@ -77,7 +77,7 @@ def make_requesters(n: int, lut: NDArray[np.int64]) -> Requesters:
         par=np.zeros((n, P_NUM), np.int64),
         phase=np.zeros((n, MAX_PHASES, F_NUM), np.int64),
         loops=np.ones((n, MAX_PHASES, MAX_LOOPS, 2), np.int64),
-        index=np.zeros((n, MAX_PHASES, MAX_LOOPS), np.int64),
+        place=np.zeros((n, MAX_PHASES, MAX_LOOPS), np.int64),
         address=np.zeros((n, MAX_PHASES), np.int64),
         left=np.zeros((n, MAX_PHASES), np.int64),
         state=state,
@@ -114,10 +114,10 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
         st[a, S_HEAD] = (st[a, S_HEAD] + 1) % RING
         st[a, S_OUT] -= 1
     known = st[a, S_HEAD] != st[a, S_TAIL]
-    back = g.returns[a, st[a, S_HEAD]] if known else NEVER
+    back = int(g.returns[a, st[a, S_HEAD]]) if known else NEVER
     while True:
         if t < st[a, S_RESUME]:
-            return st[a, S_RESUME]
+            return int(st[a, S_RESUME])
         p = st[a, S_PHASE]
         wait = phase[a, p, F_WAIT]
         if st[a, S_ISSUED] < phase[a, p, F_BURSTS] and g.left[a, p] > 0:
@@ -126,8 +126,8 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
             if t * TICKS < st[a, S_NEXT]:
                 return -(-st[a, S_NEXT] // TICKS)
             where = decode(g.lut, phase[a, p, F_MAP], g.address[a, p])
-            c, bank = where & 255, (where >> 8) & 4095
-            status = accept(s, c, t, phase[a, p, F_WRITE], bank, where >> 36, (where >> 20) & 65535, a * 2 + wait)
+            c, bank, row, column = where & 255, (where >> 8) & 4095, where >> 36, (where >> 20) & 65535
+            status = accept(s, c, t, phase[a, p, F_WRITE], bank, row, column, a * 2 + wait)
             if status == -2:
                 st[a, S_BLOCKED] = c
                 return back
@@ -139,7 +139,7 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                 if status >= 0:
                     _return(g, a, status + par[a, P_PATH])
                     known = True
-                    back = g.returns[a, st[a, S_HEAD]]
+                    back = int(g.returns[a, st[a, S_HEAD]])
             gap = par[a, P_INTERVAL] * par[a, P_STRETCH]
             st[a, S_NEXT] = max(st[a, S_NEXT] + gap, t * TICKS - par[a, P_WINDOW] * gap)
             st[a, S_ISSUED] += 1
@@ -147,11 +147,11 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                 st[a, S_COUNT] += 1
             g.left[a, p] -= 1
             for level in range(MAX_LOOPS):
-                g.index[a, p, level] += 1
+                g.place[a, p, level] += 1
                 g.address[a, p] += g.loops[a, p, level, 1]
-                if g.index[a, p, level] < g.loops[a, p, level, 0]:
+                if g.place[a, p, level] < g.loops[a, p, level, 0]:
                     break
-                g.index[a, p, level] = 0
+                g.place[a, p, level] = 0
                 g.address[a, p] -= g.loops[a, p, level, 0] * g.loops[a, p, level, 1]
             return max(t, -(-st[a, S_NEXT] // TICKS))
         else:
@@ -242,8 +242,15 @@ def _refresh_rank(s: Channels, c: int, t: int, rank: int, row: int) -> int:
 
 @njit(cache=True)
 def run_program(
-    s: Channels, c: int, program: NDArray[np.int64], t: int, window: int, path: int, fence: int, lost: NDArray[np.int64]
-) -> int:  # fmt: skip
+    s: Channels,
+    c: int,
+    program: NDArray[np.int64],
+    t: int,
+    window: int,
+    path: int,
+    fence: int,
+    lost: NDArray[np.int64],
+) -> int:
     """Run a PIM program in order on channel `c` from clock `t`; returns the clock after its last result.
 
     Each column command (MACAB, WRREG, RDRES, MODE) is triggered by one non-cacheable access of the host:
@@ -269,7 +276,8 @@ def run_program(
             s.scalar[c, X_NEXT_REF] += cfg[C_REFI]
             lost[2] += t - begin
         bank = program[k, G_BANK]
-        trigger = command == MACAB or command == WRREG or command == RDRES or command == MODE
+        data = command in (MACAB, WRREG, RDRES)
+        trigger = data or command == MODE
         rules = max(t + 1, earliest(s, c, command, rank, bank))
         when = rules
         if program[k, G_FENCE]:
@@ -279,10 +287,9 @@ def run_program(
             host = max(when, done[at])
             lost[0] += host - when
             when = host
-        if command == MACAB or command == WRREG or command == RDRES:
-            if cfg[C_SYNC] and when > s.wck_until[c, rank] - 1:
-                issue(s, c, when, CAS_WR if command == WRREG else CAS_RD, rank, 0, -1, -1)
-                when += 1
+        if data and cfg[C_SYNC] and when > s.wck_until[c, rank] - 1:
+            issue(s, c, when, CAS_WR if command == WRREG else CAS_RD, rank, 0, -1, -1)
+            when += 1
         issue(s, c, when, command, rank, bank, program[k, G_ROW], program[k, G_COLUMN])
         if command == ACTAB:
             open_row[rank] = program[k, G_ROW]

@@ -76,7 +76,9 @@ class Stream:
             raise SpecError(f"stream {self.kind}: window={self.window}; wanted 1 to {d.RING - 1} bursts")
         for phase in self.phases:
             if len(phase.loops) > d.MAX_LOOPS or phase.bursts < 1:
-                raise SpecError(f"stream {self.kind}: phase {phase} needs bursts and at most {d.MAX_LOOPS} loops")
+                raise SpecError(
+                    f"stream {self.kind}: phase {phase} needs bursts and at most {d.MAX_LOOPS} loops"
+                )
 
     def shape(self) -> Stream:
         """The same stream without its length: what its rate depends on."""
@@ -137,7 +139,7 @@ class Bench:
             len(stream.phases),
             stretch,
         )
-        g.index[a] = 0
+        g.place[a] = 0
         g.loops[a] = (1, 0)
         given = iter(bases)
         base = 0
@@ -151,7 +153,7 @@ class Bench:
             g.address[a, p] = base
             done = offset * phase.bursts
             for level, (count, stride) in enumerate(phase.loops):
-                g.index[a, p, level] = done % count
+                g.place[a, p, level] = done % count
                 g.address[a, p] += done % count * stride
                 done //= count
         st = g.state
@@ -231,7 +233,9 @@ class Bench:
         return end
 
 
-def _bases(streams: tuple[tuple[Stream, int], ...], k: int, alignment: int, burst_bytes: int) -> tuple[tuple[int, ...], int]:
+def _bases(
+    streams: tuple[tuple[Stream, int], ...], k: int, alignment: int, burst_bytes: int
+) -> tuple[tuple[int, ...], int]:
     """Base addresses and offset at which stream `k` starts when rates are measured.
 
     Streams of one kind that share a walk start `piece` iterations apart. Relative positions are spread
@@ -282,5 +286,5 @@ def sustained(config: MemoryConfig, streams: list[tuple[Stream, int]]) -> list[f
     shapes = [(stream.shape(), stretch) for stream, stretch in streams]
     order = sorted(range(len(shapes)), key=lambda i: repr(shapes[i]))
     rates = _sustained(config, tuple(shapes[i] for i in order))
-    back = {i: rate for i, rate in zip(order, rates, strict=True)}
+    back = dict(zip(order, rates, strict=True))
     return [back[i] for i in range(len(shapes))]

@@ -1,0 +1,1 @@
+"""Published results run again: one subpackage a paper, one script a question."""

@@ -1,0 +1,25 @@
+"""What the PIM-SHERPA experiments share: models, machine, prompts, names and sources."""
+
+from pimsim.methods import METHODS
+from pimsim.system import System, exynos2400
+
+MODELS = ("llama-3.2-1b", "llama-3.2-3b")
+PROMPTS = (16, 32, 64, 96, 128, 160, 192)
+GRID = (64, 96, 128, 160, 192)
+METHOD_NAMES = tuple(METHODS)
+
+PAPER = "PIM-SHERPA, arXiv 2603.09216"
+READ = f"{PAPER}, as read by others from its HTML (the full text was not at hand)"
+DERIVED = f"derived from figures of {PAPER}"
+
+LEAVES_OUT = (
+    "frequency changes, heat and other programs: cores run at their nominal clocks alone",
+    "TLB misses, page faults and the operating system's memory use",
+    "memory traffic of activations beyond the caches",
+    "sampled memory rates: see docs/fidelity.md for their error against the step-by-step run",
+)
+
+
+def machine() -> System:
+    """The phone of the paper."""
+    return exynos2400()
