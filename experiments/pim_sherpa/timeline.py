@@ -13,7 +13,16 @@ from pimsim.run import prefill_run
 MODEL = "llama-3.2-1b"
 PROMPTS = (64, 128)
 LAYER = 5
-STAGES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+COPIES = {  # stage -> the copy that runs beside its GEMM
+    "q_proj": "copy gate_proj 1 of 4",
+    "k_proj": "copy gate_proj 2 of 4",
+    "v_proj": "copy gate_proj 3 of 4",
+    "o_proj": "copy gate_proj 4 of 4",
+    "gate_proj": "copy up_proj",
+    "up_proj": "copy down_proj",
+    "down_proj": "copy next attention",
+}
+STAGES = tuple(COPIES)
 
 
 def run(progress: Callable[[float, str], None]) -> Report:
@@ -27,7 +36,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         spans[f"prompt {prompt}"] = layer
         for stage in STAGES:
             gemm = _length_ms(layer[layer["task"] == stage])
-            copy = _length_ms(layer[layer["task"] == f"copy beside {stage}"])
+            copy = _length_ms(layer[layer["task"] == COPIES[stage]])
             rows.append(
                 {
                     "prompt": prompt,
@@ -39,7 +48,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             )
     table = pd.DataFrame(rows)
     waits = table.set_index(["prompt", "stage"])["waits_for_copy_ms"]
-    hidden = 1 - waits[128].sum() / table[table["prompt"] == 128]["gemm_ms"].sum()
+    late = waits[128].sum() / table[table["prompt"] == 128]["gemm_ms"].sum()
     checks = [
         Check(
             quantity="copy is critical in stage",
@@ -59,7 +68,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         Check(
             quantity="copies nearly all hidden (waits below 5 % of GEMM time)",
             setting="prompt 128",
-            ours=bool(hidden > 0.95),
+            ours=bool(late < 0.05),
             source=READ,
         ),
     ]

@@ -68,23 +68,23 @@ def _overlap(tasks: list[Task], following: list[Copy]) -> tuple[Task, ...]:
     gemms = [t for t in tasks if isinstance(t.work, Gemm)]
     attention = [t for t in gemms if t.name in ATTENTION_GROUP]
     forward = [t for t in gemms if t.name not in ATTENTION_GROUP]
-    beside: dict[str, tuple[Copy, ...]] = {}
-    for piece, task in enumerate(attention):
-        beside[task.name] = (copy_of(forward[0], first=piece, last=piece + 1, pieces=len(attention)),)
+    beside: dict[str, tuple[str, tuple[Copy, ...]]] = {}  # GEMM -> what is copied meanwhile
+    for i, task in enumerate(attention):
+        part = copy_of(forward[0], first=i, last=i + 1, pieces=len(attention))
+        beside[task.name] = (f"{forward[0].name} {i + 1} of {len(attention)}", (part,))
     for task, coming in pairwise(forward):
-        beside[task.name] = (copy_of(coming),)
-    beside[forward[-1].name] = tuple(following)
+        beside[task.name] = (coming.name, (copy_of(coming),))
+    if following:
+        beside[forward[-1].name] = ("next attention", tuple(following))
     out: list[Task] = []
     ready: tuple[str, ...] = ()
     for task in tasks:
         out.append(replace(task, after=ready))
         done = [task.name]
-        if beside.get(task.name):
-            copy = Task(
-                name=f"copy beside {task.name}", kind="copy", team="copy", work=beside[task.name], after=ready
-            )
-            out.append(copy)
-            done.append(copy.name)
+        if task.name in beside:
+            what, copies = beside[task.name]
+            out.append(Task(name=f"copy {what}", kind="copy", team="copy", work=copies, after=ready))
+            done.append(out[-1].name)
         ready = tuple(done)
     return tuple(out)
 

@@ -1,4 +1,4 @@
-"""Weight duplication: a host-friendly copy for prefill, a PIM-aware one for decode. Fast; twice the memory."""
+"""Weight duplication: one host-friendly copy for prefill, one PIM-aware copy for decode. Twice the memory."""
 
 from pimsim.methods import common
 from pimsim.methods.plan import Method, Placement, Plan

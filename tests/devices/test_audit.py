@@ -451,7 +451,7 @@ HEADER = "clock,command,channel,rank,bankgroup,bank,row,column\n"
     ("text", "wanted"),
     [
         (HEADER + "0,PREA,0,0,,,,\n5,FOO,0,0,,,,\n", "line 3: no command named 'FOO'"),
-        (HEADER + "0,REFABB,0,0,,,,\n", "line 2: no command named 'REFABB'; known: ACT1, ACT2, "),
+        (HEADER + "0,REFABB,0,0,,,,\n", "line 2: no command named 'REFABB'; did you mean 'REFAB'?"),
         (HEADER + "0,PREA,0,0,,,,\n\n5,PREA,0,0,,,,\n", "line 3: no clock; wanted"),
         (HEADER + "9,PREA,0,0,,,,\n5,PREA,0,0,,,,\n", "line 3: clock 5 of channel 0 comes after clock 9"),
         (HEADER + "0,PREA,0,0,,,,\n1x,PREA,0,0,,,,\n", "line 3: clock '1x'; wanted a whole number"),

@@ -182,7 +182,8 @@ def test_a_mapping_that_does_not_fit_the_part(text, message):
     ("wrong", "message"),
     [
         ({"scope": "ranks"}, "no scope 'ranks'; did you mean 'rank'"),
-        ({"before": ("WRITE",)}, "no command 'WRITE'; known: ACT, ACT1, .* WRREG"),
+        ({"before": ("WRITE",)}, "no command 'WRITE'; did you mean 'WRREG'"),
+        ({"before": ("burst",)}, "no command 'burst'; known: ACT, ACT1, .* WRREG"),
         ({"after": ("RD", "")}, "no command ''"),
         ({"sibling": True, "scope": "bank"}, "sibling is modelled only for scope 'rank' and window 1"),
         ({"sibling": True, "window": 4}, "sibling is modelled only for scope 'rank' and window 1"),

@@ -116,15 +116,16 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
     known = st[a, S_HEAD] != st[a, S_TAIL]
     back = int(g.returns[a, st[a, S_HEAD]]) if known else NEVER
     while True:
-        if t < st[a, S_RESUME]:
-            return int(st[a, S_RESUME])
+        resume = int(st[a, S_RESUME])
+        if t < resume:
+            return resume
         p = st[a, S_PHASE]
         wait = phase[a, p, F_WAIT]
         if st[a, S_ISSUED] < phase[a, p, F_BURSTS] and g.left[a, p] > 0:
             if wait and st[a, S_OUT] >= par[a, P_WINDOW]:
                 return back
             if t * TICKS < st[a, S_NEXT]:
-                return -(-st[a, S_NEXT] // TICKS)
+                return -int(-st[a, S_NEXT] // TICKS)
             where = decode(g.lut, phase[a, p, F_MAP], g.address[a, p])
             c, bank, row, column = where & 255, (where >> 8) & 4095, where >> 36, (where >> 20) & 65535
             status = accept(s, c, t, phase[a, p, F_WRITE], bank, row, column, a * 2 + wait)
@@ -153,7 +154,7 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                     break
                 g.place[a, p, level] = 0
                 g.address[a, p] -= g.loops[a, p, level, 0] * g.loops[a, p, level, 1]
-            return max(t, -(-st[a, S_NEXT] // TICKS))
+            return max(t, -int(-st[a, S_NEXT] // TICKS))
         else:
             if wait and st[a, S_OUT] > 0:
                 return back
