@@ -102,9 +102,10 @@ def _options(
 def run(
     model: Annotated[str, typer.Option(help="A model that ships with pimsim, or a config.json.")],
     method: Annotated[str, typer.Option(help="Where weights lie and how they move; see: pimsim methods.")],
-    prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")],
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")],
+    prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 128,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 64,
     system: Annotated[str, typer.Option(help="The machine.")] = "exynos2400",
+    weights: Annotated[str, typer.Option(help="Type of the weight matrices: bf16, int8 or int4.")] = "bf16",
     fidelity: Annotated[
         Fidelity, typer.Option(help="sampled: skip what repeats. step: every command, slow.")
     ] = Fidelity.SAMPLED,
@@ -133,6 +134,7 @@ def run(
             prompt=prompt,
             tokens=tokens,
             system=system,
+            weights=weights,
             fidelity=fidelity.value,
             commands=commands,
             progress=advance,

@@ -374,13 +374,13 @@ _DECODE_PS: dict[tuple[Any, ...], int] = {}
 
 
 @lru_cache(maxsize=4)
-def _decode_trace(config: LlmConfig, context: int) -> Trace:
-    return decode_trace(config, context)
+def _decode_trace(config: LlmConfig, context: int, weights: str) -> Trace:
+    return decode_trace(config, context, weight_dtype=weights)
 
 
-def _decode(config: LlmConfig, method: str, system: System, context: int) -> Run:
+def _decode(config: LlmConfig, method: str, system: System, context: int, weights: str = "bf16") -> Run:
     """One sampled decode step with `context` tokens in the cache, kept by what determines it."""
-    plan = load_method(method).plan(_decode_trace(config, context), system)
+    plan = load_method(method).plan(_decode_trace(config, context, weights), system)
     key = (system.key, plan.segments)
     if key not in _DECODES:
         if len(_DECODES) >= 512:
@@ -434,13 +434,15 @@ def simulate(
     prompt: int,
     tokens: int,
     system: str | System = "exynos2400",
+    weights: str = "bf16",
     fidelity: str = "sampled",
     commands: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
 ) -> Result:
     """Run a model with a method on a system: prefill of `prompt` tokens, then decode to `tokens` in all.
 
-    model: a shipped name or the path of a Hugging Face config.json. The first token comes out of the
+    model: a shipped name or the path of a Hugging Face config.json. weights: type of the weight matrices
+    (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). The first token comes out of the
     prefill; each further one is a decode step. commands: file for the DRAM command log (CSV, .gz by
     name), for fidelity "step" only. Errors are `PimsimError`s that name what was given.
     """
@@ -455,8 +457,8 @@ def simulate(
     machine = load_system(system) if isinstance(system, str) else system
     config, how = load_config(model), load_method(method)
     report = progress or (lambda share, text: None)
-    trace = prefill_trace(config, prompt)
-    placement = how.place(prefill_trace(config, prompt + tokens - 1), machine)
+    trace = prefill_trace(config, prompt, weight_dtype=weights)
+    placement = how.place(prefill_trace(config, prompt + tokens - 1, weight_dtype=weights), machine)
     runner = None
     if fidelity == "step":
         runner = _Runner(machine, placement, "step", LOG_ROWS if commands is not None else 0)
@@ -469,10 +471,10 @@ def simulate(
     for step in range(tokens - 1):
         report((1 + step) / tokens, f"token {step + 2} of {tokens}")
         if runner is None:
-            run = _decode(config, how.name, machine, prompt + step)
+            run = _decode(config, how.name, machine, prompt + step, weights)
             spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
         else:
-            run = run_plan(machine, how.plan(_decode_trace(config, prompt + step), machine), runner, now)
+            run = run_plan(machine, how.plan(_decode_trace(config, prompt + step, weights), machine), runner, now)
             spans = run.spans
         rows += len(spans)
         if rows > ROW_LIMIT:
@@ -518,6 +520,8 @@ def simulate(
         manifest=manifest(
             parts={"system": machine},
             trace_digest=trace.digest(),
-            settings={"fidelity": fidelity, "prompt": prompt, "tokens": tokens, "method": how.name},
+            settings={
+                "fidelity": fidelity, "prompt": prompt, "tokens": tokens, "method": how.name, "weights": weights
+            },
         ),
     )
