@@ -474,7 +474,9 @@ def simulate(
             run = _decode(config, how.name, machine, prompt + step, weights)
             spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
         else:
-            run = run_plan(machine, how.plan(_decode_trace(config, prompt + step, weights), machine), runner, now)
+            run = run_plan(
+                machine, how.plan(_decode_trace(config, prompt + step, weights), machine), runner, now
+            )
             spans = run.spans
         rows += len(spans)
         if rows > ROW_LIMIT:
@@ -521,7 +523,11 @@ def simulate(
             parts={"system": machine},
             trace_digest=trace.digest(),
             settings={
-                "fidelity": fidelity, "prompt": prompt, "tokens": tokens, "method": how.name, "weights": weights
+                "fidelity": fidelity,
+                "prompt": prompt,
+                "tokens": tokens,
+                "method": how.name,
+                "weights": weights,
             },
         ),
     )

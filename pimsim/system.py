@@ -131,7 +131,8 @@ def exynos2400() -> System:
         pim=part("lpddr5x-pim-8533", PimSpec),
         host_mapping=AddressMapping.parse(
             "row:16 rank:1 bank:2 column:5 bankgroup:2 channel:2 column:1 "
-            "bankgroup[0]^=row[0] bankgroup[1]^=row[1] bank[0]^=row[2] bank[1]^=row[3]"
+            "bank[0]^=row[0]^row[3]^row[6]^row[9]^row[12] bank[1]^=row[1]^row[4]^row[7]^row[10]^row[13] "
+            "rank[0]^=row[2]^row[5]^row[8]^row[11]^row[14]"
         ),
         pim_mapping=AddressMapping.parse("row:16 channel:2 rank:1 bankgroup:2 bank:2 column:6"),
         compute_cores=(0, 1, 2, 3),

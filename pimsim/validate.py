@@ -39,9 +39,13 @@ _CASE_KEYS = (
     "command_trace",
 )
 _LOG_FIELDS = ("cycle", "command", "rank", "bankgroup", "bank", "row", "column")
+_PSEUDO_FIELDS = ("cycle", "command", "pseudochannel", "bankgroup", "bank", "row", "column")
 
 PEER_DEFECTS = (
     ("*", "other_rank", ("RD", "RDA"), ("WR", "WRA"), "the bursts of two ranks may overlap"),
+    ("DDR4", "other_rank", ("WR", "WRA"), ("WR", "WRA"), "no idle clock between the bursts of two ranks"),
+    ("DDR4", "same_rank", ("REFAB",), ("REFAB",), "no rule"),
+    ("DDR5", "same_rank", ("REFAB",), ("REFAB",), "no rule"),
     ("LPDDR5", "other_rank", ("WR", "WRA"), ("RD", "RDA"), "longer than needed"),
     ("LPDDR5", "same_bank", ("RDA", "WRA"), ("REFPB",), "no rule"),
     ("LPDDR5", "*", ("PREA",), ("REFPB",), "no rule"),
@@ -226,7 +230,7 @@ def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Reque
         yield _unsupported(case.case, f"no commands in commands/{case.config}/")
         return
     logged = _run(config, requests, case.window, sum(run.counts.values()))
-    log, wanted = _commands(logged, config), _reference_commands(commands)
+    log, wanted = _commands(logged, config), _reference_commands(commands, config)
     differ = max((log - wanted).total(), (wanted - log).total())
     yield _row(case.case, "command_mismatches", differ, 0)
 
@@ -249,10 +253,17 @@ def _commands(run: Replayed, config: ReferenceConfig) -> Counter[tuple[object, .
     return Counter(log[list(_LOG_FIELDS)].itertuples(index=False, name=None))
 
 
-def _reference_commands(path: Path) -> Counter[tuple[object, ...]]:
-    log = _table(path, _LOG_FIELDS)
+def _reference_commands(path: Path, config: ReferenceConfig) -> Counter[tuple[object, ...]]:
+    """The reference's log in our coordinates: pseudo channels are ranks, groups count over stack levels."""
+    log = _table(path, ("cycle", "command"))
+    pseudo = "pseudochannel" in log.columns
+    log = _table(path, _PSEUDO_FIELDS if pseudo else _LOG_FIELDS).rename(columns={"pseudochannel": "rank"})
     numbers = [field for field in _LOG_FIELDS if field != "command"]
     log[numbers] = log[numbers].fillna(-1).astype(np.int64)
+    if "sid" in log.columns:
+        sids = int(config.cfg[engine.C_SIDS])
+        sid = log["sid"].fillna(0).astype(np.int64)
+        log["bankgroup"] += np.where(log["bankgroup"] >= 0, sid * (config.geometry.bank_groups // sids), 0)
     return Counter(log[list(_LOG_FIELDS)].itertuples(index=False, name=None))
 
 
@@ -315,12 +326,14 @@ def _family(stem: str, stems: list[str], configs: _Configs) -> ReferenceConfig |
 
 def _gap(config: ReferenceConfig, table: RuleTable, relation: str, first: str, then: str) -> int | None:
     """Clocks from `first` at clock 0 to the earliest `then`, at least 1: one command a clock."""
-    g = config.geometry
+    g, sids = config.geometry, int(config.cfg[engine.C_SIDS])
     other = {
         "same_bank": 0,
         "other_bank_same_bankgroup": 1 if g.banks_per_group > 1 else None,
-        "other_bankgroup": g.banks_per_group if g.bank_groups > 1 else None,
+        "other_bankgroup": g.banks_per_group if g.bank_groups > sids else None,
         "other_rank": g.banks if g.ranks > 1 else None,
+        "other_pseudochannel": g.banks if g.ranks > 1 else None,
+        "other_sid": g.banks // sids if sids > 1 else None,
     }.get(relation)
     if other is None or first not in CODE or then not in CODE:
         return None
@@ -333,7 +346,8 @@ def _gap(config: ReferenceConfig, table: RuleTable, relation: str, first: str, t
 
 def _defect(standard: str, relation: str, first: str, then: str) -> str:
     for where, how, before, after, text in PEER_DEFECTS:
-        if where in ("*", standard) and how in ("*", relation) and first in before and then in after:
+        relations = ("*", relation, "other_rank" if relation == "other_rank" else "same_rank")
+        if where in ("*", standard) and how in relations and first in before and then in after:
             return f", documented defect of the reference: {text}"
     return ""
 

@@ -142,6 +142,9 @@ class Clocks:
         self._values = {k: v.clocks(spec.tck_fs) for k, v in spec.timings.items()}
         self._values.update(spec.latencies_ck)
         self._values.setdefault("BL", spec.burst_ck)
+        for latency, cas in (("RL", "CL"), ("WL", "CWL")):  # DDR4 and DDR5 without additive latency
+            if cas in self._values:
+                self._values.setdefault(latency, self._values[cas])
 
     def __getattr__(self, name: str) -> int:
         try:

@@ -228,7 +228,8 @@ def test_one_clock_early_is_caught_and_the_clock_itself_is_legal(case):
 
 def test_every_spacing_has_a_case():
     spacings = {rule.split(":")[0] for rule in RULES if "{before}" in rule}
-    assert spacings == {case[0] for case in CASES}
+    others = {"tRRD_L", "tRRD to REFPB"}  # of other families: test_dram_parts.py
+    assert spacings - others == {case[0] for case in CASES}
 
 
 def test_the_rule_is_told_in_words():
@@ -376,7 +377,7 @@ def test_a_part_that_activates_in_one_command():
     latencies = {k: v for k, v in SPEC.latencies_ck.items() if k not in ("AAD", "WCKPST")}
     spec = replace(SPEC, latencies_ck=latencies)
     assert audit(bare("0 ACT a 7; 20 RD a; 28 RD a; 45 PRE a; 65 ACT a 8"), spec).empty
-    assert audit(bare("0 ACT a 7; 19 RD a"), spec)["rule"].tolist() == ["tRCD: ACT1 at 0 to RD"]
+    assert audit(bare("0 ACT a 7; 19 RD a"), spec)["rule"].tolist() == ["tRCD: ACT at 0 to RD"]
     with pytest.raises(SpecError, match="row 0: ACT1: lpddr5x-8533-16gb-x16 activates by ACT"):
         audit(bare(ACT), spec)
 
@@ -497,10 +498,10 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_unknown_parts_and_families(tmp_path):
-    with pytest.raises(SpecError, match="did you mean 'lpddr5x-pim-8533'"):
+    with pytest.raises(SpecError, match="did you mean 'lpddr5x-pim-"):
         audit_file(tmp_path / "none.csv", "lpddr5x-pim")
-    with pytest.raises(SpecError, match="family 'ddr4' has no auditor"):
-        audit(bare(""), replace(SPEC, family="ddr4"))
+    with pytest.raises(SpecError, match="family 'hbm2' has no auditor; known: lpddr5, lpddr4, ddr4, ddr5, gddr6"):
+        audit(bare(""), replace(SPEC, family="hbm2"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])

@@ -50,8 +50,8 @@ def test_a_part_without_a_timing_is_named():
     timings = {name: value for name, value in PART.timings.items() if name != "REFI"}
     with pytest.raises(SpecError, match="lpddr5x-8533-16gb-x16: timing 'REFI' is missing"):
         ch.configure(replace(PART, timings=timings), ch.Controller())
-    with pytest.raises(SpecError, match="no rules for family 'lpddr4'; did you mean 'lpddr5'"):
-        ch.build(replace(PART, family="lpddr4"), ch.Controller(), 1)
+    with pytest.raises(SpecError, match="no rules for family 'lpddr6'; did you mean 'lpddr"):
+        ch.build(replace(PART, family="lpddr6"), ch.Controller(), 1)
 
 
 def test_channels_of_a_part_with_pim_know_its_commands():

@@ -1,5 +1,7 @@
 """LPDDR5X parts (x16 channel, bank-group mode, WCK:CK 4:1) and the PIM unit that sits in their banks."""
 
+from dataclasses import replace
+
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 
 LPDDR5X_8533_16GB_X16 = DramSpec(
@@ -47,6 +49,21 @@ LPDDR5X_8533_16GB_X16 = DramSpec(
     },
 )
 
+LPDDR5X_9600_16GB_X16 = replace(
+    LPDDR5X_8533_16GB_X16,
+    name="lpddr5x-9600-16gb-x16",
+    source="JESD209-5C bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a 16 Gb channel "
+    "from JESD209-5B table 235; two ranks a channel",
+    data_rate_mtps=9600,
+    tck_fs=833_334,  # 5/6 ns, rounded up so that 7.5 ns stay nine clocks
+    timings=LPDDR5X_8533_16GB_X16.timings
+    | {
+        "RRD": AtLeast(ns=3.33, ck=2),
+        "FAW": AtLeast(ns=13.32),
+    },
+    latencies_ck=LPDDR5X_8533_16GB_X16.latencies_ck | {"RL": 25, "WL": 14},
+)
+
 LPDDR5X_PIM_8533 = PimSpec(
     name="lpddr5x-pim-8533",
     dram="lpddr5x-8533-16gb-x16",
@@ -62,4 +79,12 @@ LPDDR5X_PIM_8533 = PimSpec(
     mode_ck=32,
     mac_pipeline_ck=16,
     mode_accesses=2,
+)
+
+LPDDR5X_PIM_9600 = replace(
+    LPDDR5X_PIM_8533,
+    name="lpddr5x-pim-9600",
+    dram="lpddr5x-9600-16gb-x16",
+    source="as lpddr5x-pim-8533, at 9600 MT/s: 614.4 GB/s of a x64 package (614 GB/s: Samsung, Hot Chips "
+    "2026); accumulators, register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
 )

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pimsim.devices.dram import engine as e
-from pimsim.devices.rules import COMMANDS, RuleTable, compile_rules, rules_of
+from pimsim.devices.rules import ACT1, COMMANDS, LPDDR4_BUS_CK, RuleTable, compile_rules, rules_of
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
@@ -72,11 +72,16 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
     cfg[e.C_SPLIT_ACT], cfg[e.C_AAD] = split, n.AAD if split else 0
     cfg[e.C_SYNC] = n.has("WCKPST") and controller.data_clock == "on_demand"
     cfg[e.C_WCKPST] = n.WCKPST if n.has("WCKPST") else 0
-    cfg[e.C_RL], cfg[e.C_WL], cfg[e.C_BL] = n.RL, n.WL, n.BL
+    cfg[e.C_RL] = n.RL
+    if spec.family == "lpddr4":  # data come tDQSCK after RL, which counts from the last clock of a read
+        cfg[e.C_RL] += n.DQSCK + LPDDR4_BUS_CK["RD"] - 1
+    cfg[e.C_WL], cfg[e.C_BL] = n.WL, n.BL
     cfg[e.C_REFRESH] = REFRESH_MODES[controller.refresh]
     if controller.refresh == "all_bank":
         cfg[e.C_REFI] = n.REFI
     elif controller.refresh == "per_bank":
+        if not n.has("REFIpb"):
+            raise SpecError(f"{spec.name}: family {spec.family} has no per-bank refresh (no timing REFIpb)")
         cfg[e.C_REFI] = n.REFIpb
     cfg[e.C_GUARD] = controller.row_hit_guard
     return cfg
@@ -125,13 +130,19 @@ def build(
 
 
 def command_log(channels: e.Channels) -> pd.DataFrame:
-    """Commands issued so far: clock, command, channel, rank, bankgroup, bank, row, column (-1: none)."""
+    """Commands issued so far: clock, command, channel, rank, bankgroup, bank, row, column (-1: none).
+
+    An activate in one command is ACT, the halves of one in two are ACT1 and ACT2.
+    """
     used = int(channels.log_used[0])
     if used > len(channels.log):
         raise SpecError(f"the command log holds {len(channels.log)} rows but {used} commands were issued")
     frame = pd.DataFrame(channels.log[:used].copy(), columns=list(e.LOG_COLUMNS))
     frame = frame.sort_values(["clock", "channel"], kind="stable", ignore_index=True)
-    frame["command"] = np.array(COMMANDS, dtype=object)[frame["command"].to_numpy()]
+    names = np.array(COMMANDS, dtype=object)
+    if not channels.cfg[e.C_SPLIT_ACT]:
+        names[ACT1] = "ACT"
+    frame["command"] = names[frame["command"].to_numpy()]
     return frame
 
 

@@ -5,12 +5,13 @@ key means. Its `constraints` become rules, its scheduler and refresh a `Controll
 `AddressMapping`, so that the same engine that runs our parts runs the other simulator's device.
 
 What the engine has no counterpart for is an error that names the file and the key: other schedulers than
-the two first-ready ones on one command bus (model B and C, the row and column buses and half clocks of
-HBM), row policies other than open, unknown refresh modes, hashed addresses.
+the two first-ready ones (model B and C), other row policies than open and capped, unknown refresh modes,
+hashed addresses.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -29,19 +30,45 @@ from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
 MODEL = "A"
-KINDS = ("single_command_bus", "lpddr5")
+BUSES = {
+    "single_command_bus": e.ONE_BUS,
+    "lpddr5": e.ONE_BUS,
+    "row_and_column_bus": e.ROW_AND_COLUMN,
+    "row_and_column_bus_half_clock": e.HALF_CLOCK,
+}
+KINDS = tuple(BUSES)
+ROW_POLICY = re.compile(r"open|closed_cap \(cap=(\d+)\)")
+UNUSED_COMMANDS = ("RFMab", "RFMpb")  # refresh management, which no reference run issues
 SCHEDULERS = {"fr_fcfs_ready_first": False, "fr_fcfs_row_hit_guard": True}  # whether row hits are guarded
 DATA_CLOCKS = {"need_sync": "on_demand", "always_on": "always_on"}
 REFRESHES = {"off": "none", "all_bank": "all_bank", "per_bank_round_robin": "per_bank"}
 REFRESH_SCOPES = {"all_bank": "rank", "per_bank": "bank"}
-LEVELS = ("channel", "rank", "bankgroup", "bank", "row", "column")
-_LPDDR5_NAMES = {
+LEVELS = (
+    ("channel", "rank", "bankgroup", "bank", "row", "column"),
+    ("channel", "pseudochannel", "bankgroup", "bank", "row", "column"),
+    ("channel", "pseudochannel", "sid", "bankgroup", "bank", "row", "column"),
+)
+"""Hierarchies that are modelled; a pseudo channel is a rank to us, and a stack level (sid) lies below it."""
+_RANKS = {"pseudochannel": "rank"}
+_LPDDR5 = {
     "RCD": "nRCD", "RCD_WR": "nRCD", "RPpb": "nRP", "RPab": "nRPab", "RAS": "nRAS", "RRD": "nRRDS",
     "FAW": "nFAW", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL", "REFI": "nREFI",
     "REFIpb": "nREFIpb", "RFCab": "nRFC", "RFCpb": "nRFCpb", "PBR2PBR": "nPBR2PBR", "PBR2ACT": "nPBR2ACT",
     "RL": "nCL", "WL": "nCWL", "BL": "nBL_min", "BL_L": "nBL_max", "CCD_S": "nCCDS", "CCD_L": "nCCDL",
     "PPD": "nPPD", "AAD": "nAAD", "CS": "nCS", "WCKPST": "nWCKPST",
 }  # fmt: skip
+_DDR4 = {
+    "RCD": "nRCD", "RP": "nRP", "RAS": "nRAS", "RRD_S": "nRRDS", "RRD_L": "nRRDL", "FAW": "nFAW",
+    "RTP": "nRTP", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL", "REFI": "nREFI", "RFC": "nRFC",
+    "CL": "nCL", "CWL": "nCWL", "BL": "nBL", "CCD_S": "nCCDS", "CCD_L": "nCCDL", "CS": "nCS",
+}  # fmt: skip
+_DDR5 = {name: theirs for name, theirs in _DDR4.items() if name != "RFC"} | {
+    "RFC1": "nRFC", "CCD_S_WR": "nCCDS_WR", "CCD_L_WR": "nCCDL_WR", "PPD": "nPPD",
+}  # fmt: skip
+_PARTS = {"LPDDR5": ("lpddr5", 8, _LPDDR5), "DDR4": ("ddr4", 2, _DDR4), "DDR5": ("ddr5", 2, _DDR5)}
+_PREAMBLES = {"DDR4": 1, "DDR5": 2}
+"""Our parts of a standard: family, transfers a clock, names; and the write preamble in clocks, which the
+files hold only inside their read-to-write distance."""
 
 
 class _Speed(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,14 +80,21 @@ class _Speed(msgspec.Struct, forbid_unknown_fields=True):
 class _Organisation(msgspec.Struct, forbid_unknown_fields=True):
     dq: int
     channel_width: int
-    rank: int
     bankgroup: int
     bank: int
     row: int
     column: int
     density_Mb: int
     burst_length: int
+    rank: int = 1
+    pseudochannel: int = 1
+    sid: int = 1
     note: str = ""
+
+    @property
+    def ranks(self) -> int:
+        """Ranks or pseudo channels."""
+        return self.rank * self.pseudochannel
 
 
 class _Piece(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,7 +160,8 @@ class ReferenceConfig:
 
     cycle_ps: length of a clock. timings: durations in clocks under the file's names (`nRCD`).
     commands: the device's commands under our names. rules: its spacing rules, in the file's order.
-    mapping: fields rank (where there are several), bankgroup, bank, row, column (bursts).
+    mapping: fields rank (where there are several), sid (HBM3), bankgroup, bank, row, column (bursts).
+    geometry: bank groups are counted over all stack levels of a rank.
     cfg: (C_NUM,) int64, the engine's configuration row.
     """
 
@@ -136,7 +171,6 @@ class ReferenceConfig:
     produced_by: str
     cycle_ps: int
     data_rate_mtps: int
-    density_mbit: int
     geometry: DramGeometry
     timings: dict[str, int]
     commands: tuple[str, ...]
@@ -175,28 +209,34 @@ class ReferenceConfig:
         coordinates = self.mapping.decode(inside).astype(np.int64)
         at = {field: coordinates[:, k] for k, field in enumerate(self.mapping.fields)}
         none = np.zeros(len(address), np.int64)
-        group = at.get("rank", none) * self.geometry.bank_groups + at.get("bankgroup", none)
+        sids = int(self.cfg[e.C_SIDS])
+        level = at.get("rank", none) * sids + at.get("sid", none)
+        group = level * (self.geometry.bank_groups // sids) + at.get("bankgroup", none)
         return group * self.geometry.banks_per_group + at.get("bank", none), at["row"], at["column"]
 
     def part(self) -> DramSpec | None:
         """The same device as one of our parts, timings in clocks; None if we have no rules for its family."""
-        if self.standard != "LPDDR5":
+        if self.standard not in _PARTS:
             return None
-        for theirs in (*_LPDDR5_NAMES.values(), "nRTP"):
+        family, clock_ratio, names = _PARTS[self.standard]
+        for theirs in (*names.values(), "nRTP"):
             if theirs not in self.timings:
                 raise SpecError(f"{self.id}: timing_cycles.{theirs} is missing")
-        latencies = {ours: self.timings[theirs] for ours, theirs in _LPDDR5_NAMES.items()}
-        latencies["RBTP"] = self.timings["nRTP"] - latencies["BL"]  # nRTP is counted from the command
+        clocks = {ours: self.timings[theirs] for ours, theirs in names.items()}
+        if self.standard == "LPDDR5":
+            clocks["RBTP"] = self.timings["nRTP"] - clocks["BL"]  # nRTP is counted from the command
+        else:
+            clocks["WPRE"] = _PREAMBLES[self.standard]
         return DramSpec(
             name=self.id,
-            family="lpddr5",
+            family=family,
             source=self.produced_by,
-            density_gbit=self.density_mbit // 1024,
+            density_gbit=self.geometry.rank_bytes * 8 // 2**30,
             data_rate_mtps=self.data_rate_mtps,
             tck_fs=self.cycle_ps * 1000,
-            clock_ratio=8,
+            clock_ratio=clock_ratio,
             geometry=self.geometry,
-            timings={name: AtLeast(ck=value) for name, value in latencies.items()},
+            timings={name: AtLeast(ck=value) for name, value in clocks.items()},
         )
 
 
@@ -228,7 +268,6 @@ def _check_modelled(path: Path, raw: dict[str, Any]) -> None:
         "model": (MODEL,),
         "controller.kind": KINDS,
         "controller.scheduler": tuple(SCHEDULERS),
-        "controller.row_policy": ("open",),
         "controller.wck_sync_mode": (*DATA_CLOCKS, None),
         "refresh.mode": tuple(REFRESHES),
         "address_mapping.xor": (None,),
@@ -249,14 +288,14 @@ def _build(read: _Config) -> ReferenceConfig:
     org, held = read.organisation, read.controller
     if held.kind == "lpddr5" and held.wck_sync_mode is None:
         raise SpecError("controller.wck_sync_mode is missing")
-    if tuple(read.levels) != LEVELS:
-        raise SpecError(f"levels={read.levels} are not modelled; modelled: {list(LEVELS)}")
-    for name in ("rank", "bankgroup", "bank", "row", "column", "burst_length"):
+    if tuple(read.levels) not in LEVELS:
+        raise SpecError(f"levels={read.levels} are not modelled; modelled: {[list(each) for each in LEVELS]}")
+    for name in ("rank", "pseudochannel", "sid", "bankgroup", "bank", "row", "column", "burst_length"):
         if getattr(org, name) < 1:
             raise SpecError(f"organisation.{name}={getattr(org, name)}; wanted at least 1")
     geometry = DramGeometry(
-        ranks=org.rank,
-        bank_groups=org.bankgroup,
+        ranks=org.ranks,
+        bank_groups=org.sid * org.bankgroup,
         banks_per_group=org.bank,
         rows=org.row,
         columns=org.column,
@@ -272,13 +311,18 @@ def _build(read: _Config) -> ReferenceConfig:
             f"address_mapping.transaction_bytes={read.address_mapping.transaction_bytes} but a burst of "
             f"organisation has {geometry.burst_bytes} bytes"
         )
+    held_mbit = geometry.rank_bytes * 8 * org.dq // org.channel_width // 2**20
+    if org.pseudochannel == 1 and held_mbit != org.density_Mb:
+        raise SpecError(f"organisation: a device of {held_mbit} Mbit but density_Mb={org.density_Mb}")
     mapping = AddressMapping(
-        pieces=tuple((piece.field, piece.bits) for piece in read.address_mapping.bits_lsb_to_msb),
+        pieces=tuple((_RANKS.get(piece.field, piece.field), piece.bits) for piece in read.address_mapping.bits_lsb_to_msb),
         transaction_bytes=read.address_mapping.transaction_bytes,
     )
-    units = {"rank": org.rank, "bankgroup": org.bankgroup, "bank": org.bank, "row": org.row}
+    units = {"rank": org.ranks, "sid": org.sid, "bankgroup": org.bankgroup, "bank": org.bank, "row": org.row}
     mapping.check({**units, "column": geometry.bursts_per_row})
-    rules = tuple(_rule(number, each) for number, each in enumerate(read.constraints))
+    rules = tuple(
+        rule for number, each in enumerate(read.constraints) if (rule := _rule(number, each)) is not None
+    )
     controller = Controller(
         name=held.scheduler,
         read_queue=held.read_queue,
@@ -297,10 +341,11 @@ def _build(read: _Config) -> ReferenceConfig:
         produced_by=read.produced_by,
         cycle_ps=read.speed.cycle_ps,
         data_rate_mtps=read.speed.data_rate_MTps,
-        density_mbit=org.density_Mb,
         geometry=geometry,
         timings=read.timing_cycles,
-        commands=tuple(_command("command_cycles", name) for name in read.command_cycles),
+        commands=tuple(
+            _command("command_cycles", name) for name in read.command_cycles if name not in UNUSED_COMMANDS
+        ),
         rules=rules,
         controller=controller,
         mapping=mapping,
@@ -315,21 +360,27 @@ def _command(where: str, name: str) -> str:
     return COMMANDS[CODE[name]]
 
 
-def _rule(number: int, held: _Constraint) -> Rule:
+def _rule(number: int, held: _Constraint) -> Rule | None:
+    """The rule of a constraint, or None if it is only about commands that nobody issues."""
     where = f"constraints[{number}]"
-    if held.scope not in SCOPES:
+    scope = _RANKS.get(held.scope, held.scope)
+    if scope not in SCOPES:
         raise SpecError(f"{where}.scope={held.scope!r}{suggest(held.scope, SCOPES)}")
+    used_first = [name for name in held.first if name not in UNUSED_COMMANDS]
+    used_then = [name for name in held.then if name not in UNUSED_COMMANDS]
+    if not used_first or not used_then:
+        return None
     if held.nth_previous < 1:
         raise SpecError(f"{where}.nth_previous={held.nth_previous}; wanted at least 1")
-    if held.sibling and (held.scope != "rank" or held.nth_previous != 1):
-        raise SpecError(f"{where}.sibling is modelled only for scope 'rank' and nth_previous 1")
-    first = tuple(_command(f"{where}.first", name) for name in held.first)
-    then = tuple(_command(f"{where}.then", name) for name in held.then)
+    if held.sibling and (scope not in ("rank", "sid") or held.nth_previous != 1):
+        raise SpecError(f"{where}.sibling is modelled only for scopes 'rank' and 'sid' and nth_previous 1")
+    first = tuple(_command(f"{where}.first", name) for name in used_first)
+    then = tuple(_command(f"{where}.then", name) for name in used_then)
     if any(name.startswith("CAS") for name in then) or (
         any(name.startswith("CAS") for name in first) and held.cycles > 1
     ):
         raise SpecError(f"{where}: a CAS goes out in the clock before its data command; no wait is modelled")
-    return Rule(held.scope, first, then, held.cycles, held.nth_previous, held.sibling)
+    return Rule(scope, first, then, held.cycles, held.nth_previous, held.sibling)
 
 
 def _configure(read: _Config, geometry: DramGeometry, controller: Controller) -> NDArray[np.int64]:
@@ -365,8 +416,17 @@ def _configure(read: _Config, geometry: DramGeometry, controller: Controller) ->
                 f"refresh.interval_cycles={read.refresh.interval_cycles}; wanted a count of clocks"
             )
         scope = REFRESH_SCOPES[controller.refresh]
-        if read.refresh.scope != scope:
+        if read.refresh.scope is None or _RANKS.get(read.refresh.scope, read.refresh.scope) != scope:
             raise SpecError(f"refresh.scope={read.refresh.scope!r} is not modelled; modelled: {scope}")
         cfg[e.C_REFI] = read.refresh.interval_cycles
     cfg[e.C_GUARD] = controller.row_hit_guard
+    cfg[e.C_SIDS] = read.organisation.sid
+    cfg[e.C_BUSES] = BUSES[read.controller.kind]
+    policy = ROW_POLICY.fullmatch(read.controller.row_policy)
+    if policy is None:
+        raise SpecError(
+            f"controller.row_policy={read.controller.row_policy!r} is not modelled; "
+            "modelled: open, closed_cap (cap=N)"
+        )
+    cfg[e.C_CAP] = int(policy[1] or 0)
     return cfg

@@ -177,7 +177,7 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
 def advance(
     s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int
 ) -> int:  # fmt: skip
-    """Advance channels and requesters from clock `t`; stop before `until` or when a requester ends.
+    """Advance channels and requesters from clock `t`; stop before `until` or after a requester's end.
 
     running: numbers of the requesters in use. Returns the clock reached; a requester that ended has
     its last clock in state S_END (which may lie ahead by its own last pause), -1 while it runs.
@@ -210,13 +210,13 @@ def advance(
                         a = running[k]
                         if st[a, S_BLOCKED] == c:
                             st[a, S_WHEN] = min(st[a, S_WHEN], t + 1)
+        if ended:
+            return t + 1
         nxt = NEVER
         for k in range(running.shape[0]):
             nxt = min(nxt, st[running[k], S_WHEN])
         for c in range(wake.shape[0]):
             nxt = min(nxt, wake[c])
-        if ended:
-            return min(nxt, until)
         if nxt >= NEVER:
             return -1
         t = nxt

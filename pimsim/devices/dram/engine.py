@@ -36,10 +36,12 @@ from pimsim.devices.rules import (
     PRE,
     PREA,
     RD,
+    RDA,
     RDRES,
     REFAB,
     REFPB,
     WR,
+    WRA,
     WRREG,
 )
 from pimsim.errors import SpecError
@@ -51,8 +53,12 @@ MAX_BANKS = 64
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
- C_BL, C_WCKPST, C_REFRESH, C_REFI, C_GUARD, C_LOG, C_NUM) = range(19)  # fmt: skip
+ C_BL, C_WCKPST, C_REFRESH, C_REFI, C_GUARD, C_LOG, C_SIDS, C_BUSES, C_CAP, C_NUM) = range(22)  # fmt: skip
 NO_REFRESH, ALL_BANK, PER_BANK = range(3)
+ONE_BUS, ROW_AND_COLUMN, HALF_CLOCK = range(3)
+"""Command buses: one for all commands; one each for row and column commands (HBM2); the same with a
+clock of the engine being half a clock of the device, on whose odd halves only precharges may go (HBM3)."""
+ANY, COLUMN, ROW = range(3)  # which commands a pass over the candidates may choose
 
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
@@ -73,7 +79,9 @@ class Channels(NamedTuple):
     owner[c, bank]: slot whose activate opened the bank and whose data command is pending, or -1.
     owed[c, bank]: deadline of the second half of an activate, or -1.
     maint: queue of (command, rank, bank) refreshes.
-    place[bank]: rank, node of the bank group, node of the bank, so that no clock pays a division.
+    accesses[c, bank]: data commands since the bank was opened; last_row[c, rank]: clock, command and bank of
+    the last row command on an even half clock.
+    place[bank]: rank, node of the stack level (sid), node of the bank group, node of the bank, so that no clock pays a division.
     """
 
     cfg: NDArray[np.int64]
@@ -93,6 +101,8 @@ class Channels(NamedTuple):
     maint: NDArray[np.int64]
     wck_until: NDArray[np.int64]
     place: NDArray[np.int64]
+    accesses: NDArray[np.int64]
+    last_row: NDArray[np.int64]
     counts: NDArray[np.int64]
     log: NDArray[np.int64]
     log_used: NDArray[np.int64]
@@ -110,7 +120,10 @@ def make_channels(
             f"a channel of {ranks} ranks x {groups} bank groups x {per_group} banks has {banks} banks; "
             f"at most {MAX_BANKS} are modelled"
         )
-    nodes = 1 + ranks + ranks * groups + banks
+    sids = max(1, int(cfg[C_SIDS]))
+    cfg[C_SIDS] = sids
+    nodes = 1 + ranks + ranks * sids + ranks * groups + banks
+    first_group = 1 + ranks + ranks * sids
     depth = int(max(cfg[C_READQ], cfg[C_WRITEQ]))
     slots = int(cfg[C_READQ] + cfg[C_WRITEQ]) + banks
     window = int(rings[:, 1].max()) if len(rings) else 1
@@ -138,8 +151,16 @@ def make_channels(
         maint=np.zeros((n, 64 + 2 * banks, 3), np.int64),
         wck_until=np.full((n, ranks), -NEVER, np.int64),
         place=np.stack(
-            [b // (groups * per_group), 1 + ranks + b // per_group, 1 + ranks + ranks * groups + b], axis=1
+            [
+                b // (groups * per_group),
+                1 + ranks + b // (groups * per_group // sids),
+                first_group + b // per_group,
+                first_group + ranks * groups + b,
+            ],
+            axis=1,
         ),
+        accesses=np.zeros((n, banks), np.int64),
+        last_row=np.full((n, ranks, 3), -9, np.int64),
         counts=np.zeros((n, N_COMMANDS), np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS)), np.int64),
         log_used=np.zeros(1, np.int64),
@@ -152,8 +173,10 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     ready, place = s.ready, s.place
     t = max(ready[c, 0, command], ready[c, 1 + rank, command])
     if bank >= 0:
-        t = max(t, ready[c, place[bank, 1], command])
         t = max(t, ready[c, place[bank, 2], command])
+        t = max(t, ready[c, place[bank, 3], command])
+        if s.cfg[C_SIDS] > 1:
+            t = max(t, ready[c, place[bank, 1], command])
     return int(t)
 
 
@@ -172,10 +195,13 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
         return 1 + rank, 1
     if bank >= 0:
         return s.place[bank, scope - 1], 1
-    ranks, groups, per = s.cfg[C_RANKS], s.cfg[C_GROUPS], s.cfg[C_BANKS]
+    ranks, groups, per, sids = s.cfg[C_RANKS], s.cfg[C_GROUPS], s.cfg[C_BANKS], s.cfg[C_SIDS]
     if scope == 2:
-        return 1 + ranks + rank * groups, groups
-    return 1 + ranks + ranks * groups + rank * groups * per, groups * per
+        return 1 + ranks + rank * sids, sids
+    first_group = 1 + ranks + ranks * sids
+    if scope == 3:
+        return first_group + rank * groups, groups
+    return first_group + ranks * groups + rank * groups * per, groups * per
 
 
 @njit(cache=True)
@@ -188,9 +214,14 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         ring, sibling = s.rule_rows[r, 3], s.rule_rows[r, 4]
         if ring < 0:
             if sibling:
-                for other in range(cfg[C_RANKS]):
-                    if other != rank:
-                        _raise(ready, c, 1 + other, before, t + wait)
+                if scope == 1:
+                    node, first, count = 1 + rank, 1, cfg[C_RANKS]
+                else:  # stack levels of the same pseudo channel
+                    node, count = s.place[bank, 1], cfg[C_SIDS]
+                    first = 1 + cfg[C_RANKS] + rank * count
+                for other in range(first, first + count):
+                    if other != node:
+                        _raise(ready, c, other, before, t + wait)
             else:
                 node, count = _nodes(s, scope, rank, bank)
                 for k in range(node, node + count):
@@ -210,8 +241,13 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
     s.counts[c, command] += 1
     s.scalar[c, X_LAST] = t
     per_rank = cfg[C_GROUPS] * cfg[C_BANKS]
+    if cfg[C_BUSES] == HALF_CLOCK and t & 1 == 0 and command not in (RD, WR, RDA, WRA):
+        s.last_row[c, rank, 0] = t
+        s.last_row[c, rank, 1] = command
+        s.last_row[c, rank, 2] = bank
     if command == ACT1:
         s.open_row[c, bank] = row
+        s.accesses[c, bank] = 0
         if cfg[C_SPLIT_ACT]:
             s.owed[c, bank] = t + cfg[C_AAD]
             s.scalar[c, X_OWED] += 1
@@ -226,6 +262,8 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
     elif command == ACTAB:
         for b in range(rank * per_rank, (rank + 1) * per_rank):
             s.open_row[c, b] = row
+    elif command in (RDA, WRA):
+        s.open_row[c, bank] = -1
     elif command in (RD, MACAB, RDRES):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST])
     elif command in (WR, WRREG):
@@ -244,6 +282,23 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
             s.log[k, 6] = row
             s.log[k, 7] = col
         s.log_used[0] = k + 1
+
+
+@njit(cache=True)
+def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> int:
+    """Earliest clock, not before `t`, at which rules and command bus allow `command`."""
+    when = max(t, earliest(s, c, command, rank, bank))
+    if s.cfg[C_BUSES] == HALF_CLOCK and when & 1:
+        if command not in (PRE, PREA):
+            return when + 1
+        # In the half clock after a row command of the pseudo channel (three after an activate) only a
+        # precharge of another bank may go, and none if that command was for all banks.
+        last, was = s.last_row[c, rank, 0], s.last_row[c, rank, 1]
+        if last == (when - 3 if was == ACT1 else when - 1) and (
+            command == PREA or was in (PREA, REFAB) or s.last_row[c, rank, 2] == bank
+        ):
+            return when + 1
+    return when
 
 
 @njit(cache=True)
@@ -331,7 +386,9 @@ def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
         if index < 0 or s.owed[c, bank] >= 0:
             continue
         do = WR if s.slots[c, index, Q_WRITE] else RD
-        when = earliest(s, c, do, s.place[bank, 0], bank)
+        if s.cfg[C_CAP] and s.accesses[c, bank] >= s.cfg[C_CAP]:
+            do = WRA if do == WR else RDA
+        when = _when(s, c, t, do, s.place[bank, 0], bank)
         if when > t:
             nxt = min(nxt, when)
         elif s.slots[c, index, Q_ACCEPT] < oldest:
@@ -344,6 +401,10 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
     head = s.scalar[c, X_MAINT_HEAD]
     want, rank, bank = s.maint[c, head, 0], s.maint[c, head, 1], s.maint[c, head, 2]
+    if want == PRE:
+        if s.owner[c, bank] >= 0 or s.owed[c, bank] >= 0:
+            return -1, rank, bank
+        return PRE, rank, bank
     if want == REFPB:
         if s.owner[c, bank] >= 0 or s.owed[c, bank] >= 0:
             return -1, rank, bank
@@ -359,7 +420,7 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
 
 
 @njit(cache=True)
-def _choose_request(s: Channels, c: int, t: int) -> tuple[int, int, int]:
+def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, int]:
     """(place in its queue or -1, command, next clock) of the request to serve now."""
     cfg, x = s.cfg, s.scalar
     if x[c, X_WRITE_MODE] == 0:
@@ -377,8 +438,15 @@ def _choose_request(s: Channels, c: int, t: int) -> tuple[int, int, int]:
             continue
         row = s.open_row[c, bank]
         if row == s.slots[c, index, Q_ROW]:
-            do = WR if write else RD
             hit_older |= 1 << bank
+            if kind == ROW:
+                continue
+            capped = cfg[C_CAP] and s.accesses[c, bank] >= cfg[C_CAP]
+            if capped and s.owner[c, bank] >= 0:
+                continue  # it would close the row before the request that opened it is served
+            do = (WRA if write else RDA) if capped else (WR if write else RD)
+        elif kind == COLUMN:
+            continue
         elif row < 0:
             if x[c, X_OWED] > 0:
                 continue
@@ -387,7 +455,7 @@ def _choose_request(s: Channels, c: int, t: int) -> tuple[int, int, int]:
             if s.owner[c, bank] >= 0 or (cfg[C_GUARD] and (hit_older >> bank) & 1):
                 continue
             do = PRE
-        when = earliest(s, c, do, s.place[bank, 0], bank)
+        when = _when(s, c, t, do, s.place[bank, 0], bank)
         if when <= t:
             return k, do, nxt
         nxt = min(nxt, when)
@@ -395,17 +463,9 @@ def _choose_request(s: Channels, c: int, t: int) -> tuple[int, int, int]:
 
 
 @njit(cache=True)
-def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
-    """Act for clock `t`: issue at most one command; returns the next clock worth a step.
-
-    out[0] becomes the tag of a request whose data command went out (else -1), out[1] its completion.
-    """
+def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
+    """Issue at most one command of `kind` at clock `t`; returns the next clock worth a try."""
     cfg, x = s.cfg, s.scalar
-    out[0] = -1
-    if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
-        return int(x[c, X_LAST]) + 1
-    if x[c, X_NEXT_REF] <= t:
-        _refresh_due(s, c, t)
     urgent = _earliest_owed(s, c)
     index, place, command, rank, bank = -1, -1, -1, 0, -1
     maintenance = False
@@ -418,21 +478,23 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         command = ACT2
     else:
         nxt = x[c, X_NEXT_REF]
-        if x[c, X_ACTIVE]:
+        if kind != ROW and x[c, X_ACTIVE]:
             index, when = _choose_opened(s, c, t)
             nxt = min(nxt, when)
             if index >= 0:
                 command = WR if s.slots[c, index, Q_WRITE] else RD
-        if command < 0 and x[c, X_MAINT_LEN]:
+                if cfg[C_CAP] and s.accesses[c, s.slots[c, index, Q_BANK]] >= cfg[C_CAP]:
+                    command = WRA if command == WR else RDA
+        if kind != COLUMN and command < 0 and x[c, X_MAINT_LEN]:
             do, rank, bank = _choose_maintenance(s, c)
             if do >= 0:
-                when = earliest(s, c, do, rank, bank)
+                when = _when(s, c, t, do, rank, bank)
                 if when <= t:
                     command, maintenance = do, True
                 else:
                     nxt = min(nxt, when)
         if command < 0 and x[c, X_MAINT_LEN] == 0:
-            place, command, when = _choose_request(s, c, t)
+            place, command, when = _choose_request(s, c, t, kind)
             nxt = min(nxt, when)
             if place >= 0:
                 index = s.order[c, x[c, X_WRITE_MODE], place]
@@ -467,7 +529,7 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     issue(s, c, t, command, rank, bank, row, col)
 
     if maintenance:
-        if command in (REFAB, REFPB):
+        if command == s.maint[c, x[c, X_MAINT_HEAD], 0]:
             x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
             x[c, X_MAINT_LEN] -= 1
     elif command in (CAS_RD, CAS_WR):
@@ -477,7 +539,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         s.owner[c, bank] = index
         x[c, X_ACTIVE] += 1
         _leave_queue(s, c, s.slots[c, index, Q_WRITE], place)
-    elif command in (RD, WR):
+    elif command in (RD, WR, RDA, WRA):
+        s.accesses[c, bank] += 1
         write = s.slots[c, index, Q_WRITE]
         if s.slots[c, index, Q_OPENED]:
             s.owner[c, bank] = -1
@@ -497,6 +560,55 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         s.free[c, x[c, X_FREE]] = index
         x[c, X_FREE] += 1
     return t + 1
+
+
+@njit(cache=True)
+def _close_capped(s: Channels, c: int, t: int) -> int:
+    """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
+
+    A precharge that is queued goes out even if an auto precharge has closed the bank meanwhile.
+    """
+    nxt = NEVER
+    for bank in range(s.open_row.shape[1]):
+        if s.open_row[c, bank] >= 0 and s.accesses[c, bank] >= s.cfg[C_CAP]:
+            rank = s.place[bank, 0]
+            when = earliest(s, c, PRE, rank, bank)
+            if when > t:
+                nxt = min(nxt, when)
+            elif not _is_queued(s, c, PRE, bank):
+                _enter_maintenance(s, c, PRE, rank, bank)
+    return nxt
+
+
+@njit(cache=True)
+def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
+    for k in range(s.scalar[c, X_MAINT_LEN]):
+        at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
+        if s.maint[c, at, 0] == command and s.maint[c, at, 2] == bank:
+            return True
+    return False
+
+
+@njit(cache=True)
+def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
+    """Act for clock `t`: one command a bus at most; returns the next clock worth a step.
+
+    out[0] becomes the tag of a request whose data command went out (else -1), out[1] its completion.
+    """
+    cfg, x = s.cfg, s.scalar
+    out[0] = -1
+    if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
+        return int(x[c, X_LAST]) + 1
+    if x[c, X_NEXT_REF] <= t:
+        _refresh_due(s, c, t)
+    nxt = _close_capped(s, c, t) if cfg[C_CAP] else NEVER
+    if cfg[C_BUSES] == ONE_BUS:
+        return min(nxt, _act(s, c, t, ANY, out))
+    nxt = min(nxt, _act(s, c, t, COLUMN, out))
+    tag, done = out[0], out[1]
+    nxt = min(nxt, _act(s, c, t, ROW, out))
+    out[0], out[1] = tag, done
+    return nxt
 
 
 @njit(cache=True)

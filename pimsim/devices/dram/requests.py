@@ -1,4 +1,4 @@
-"""Request files: `arrive,op,addr` lines, plain or gzip, that drive one channel."""
+"""Request files that drive one channel: `arrive,op,addr` tables and the text traces of two simulators."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Requests:
         return len(self.arrive)
 
 
-def read_requests(path: str | Path, burst_bytes: int) -> Requests:
+def read_requests(path: str | Path, burst_bytes: int, capacity_bytes: int | None = None) -> Requests:
     """Requests of a CSV file (gzip if it ends in .gz) with columns `arrive,op,addr` in any order.
 
-    arrive: clocks; op: R or W; addr: hexadecimal bytes, a multiple of `burst_bytes`. A TraceError names
-    the file and the line, the header being line 1.
+    arrive: clocks; op: R or W; addr: hexadecimal bytes, a multiple of `burst_bytes` and below
+    `capacity_bytes` if that is given. A TraceError names the file and the line, the header being line 1.
     """
     path = Path(path)
     arrive: list[int] = []
@@ -58,6 +58,7 @@ def read_requests(path: str | Path, burst_bytes: int) -> Requests:
                 raise TraceError(
                     f"{path}:{line}: addr={where} is no multiple of the burst, {burst_bytes} bytes"
                 )
+            _check_inside(path, line, where, byte, capacity_bytes)
             arrive.append(clock)
             write.append(op == "W")
             address.append(byte)
@@ -70,6 +71,88 @@ def read_requests(path: str | Path, burst_bytes: int) -> Requests:
         write=np.array(write, np.int64),
         address=np.array(address, np.int64),
     )
+
+
+_RAMULATOR = {"LD": 0, "ST": 1}
+_DRAMSIM3 = {"READ": 0, "WRITE": 1}
+
+
+def read_trace(path: str | Path, burst_bytes: int, capacity_bytes: int | None = None) -> Requests:
+    """Requests of a file in one of three forms, told apart by the first line; plain or gzip (.gz).
+
+    - `arrive,op,addr`: see `read_requests`.
+    - Ramulator: `LD 0x12340` or `ST 0x12340`, all from clock 0 on.
+    - DRAMsim3: `0x12340 READ 17` or `... WRITE ...`, the last the clock.
+
+    Addresses of the last two (hexadecimal with 0x, else decimal) are rounded down to the burst, as there.
+    capacity_bytes: addresses must lie below; None: any address. A TraceError names the file and the line.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as file:
+            start = next((line for line in file if line.strip()), "")
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise TraceError(f"{path}: not a request file: {error}") from None
+    words = start.split()
+    if not words:
+        raise TraceError(f"{path}: holds no request")
+    if words[0] in _RAMULATOR or (len(words) == 3 and words[1] in _DRAMSIM3):
+        return _read_text(path, words[0] in _RAMULATOR, burst_bytes, capacity_bytes)
+    if "," not in start:
+        raise TraceError(
+            f"{path}:1: {start.strip()!r}; wanted a header arrive,op,addr, or 'LD 0x40' (Ramulator), or "
+            f"'0x40 READ 0' (DRAMsim3)"
+        )
+    return read_requests(path, burst_bytes, capacity_bytes)
+
+
+def _read_text(path: Path, ramulator: bool, burst_bytes: int, capacity_bytes: int | None) -> Requests:
+    form = "'LD 0x40' or 'ST 0x40'" if ramulator else "'0x40 READ 0' or '0x40 WRITE 0'"
+    ops = _RAMULATOR if ramulator else _DRAMSIM3
+    arrive: list[int] = []
+    write: list[int] = []
+    address: list[int] = []
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                words = line.split()
+                if not words:
+                    continue
+                if len(words) != (2 if ramulator else 3):
+                    raise TraceError(f"{path}:{number}: {line.strip()!r}; wanted {form}")
+                op, where = (words[0], words[1]) if ramulator else (words[1], words[0])
+                if op not in ops:
+                    raise TraceError(f"{path}:{number}: {op!r}; wanted {' or '.join(ops)}, as in {form}")
+                digits, base = (where[2:], 16) if where[:2].lower() == "0x" else (where, 10)
+                byte = _number(path, number, "address", digits, base)
+                _check_inside(path, number, where, byte, capacity_bytes)
+                clock = 0 if ramulator else _number(path, number, "clock", words[2], 10)
+                if arrive and clock < arrive[-1]:
+                    raise TraceError(
+                        f"{path}:{number}: clock {clock} after {arrive[-1]}: time goes backwards"
+                    )
+                arrive.append(clock)
+                write.append(ops[op])
+                address.append(byte - byte % burst_bytes)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, EOFError, zlib.error) as error:
+        raise TraceError(f"{path}: not a request file: {error}") from None
+    return Requests(
+        arrive=np.array(arrive, np.int64),
+        write=np.array(write, np.int64),
+        address=np.array(address, np.int64),
+    )
+
+
+def _check_inside(path: Path, line: int, text: str, byte: int, capacity_bytes: int | None) -> None:
+    if capacity_bytes is not None and byte >= capacity_bytes:
+        raise TraceError(
+            f"{path}:{line}: address {text} lies beyond the memory of {capacity_bytes} bytes "
+            f"({capacity_bytes:#x})"
+        )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:

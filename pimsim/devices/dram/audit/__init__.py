@@ -2,12 +2,14 @@
 
 The scheduler is held to these rules by a table of its own; nothing of it is used here. This reader walks
 a log once and, for every command, looks back at when the commands that matter to it were last seen.
-The rules are those of LPDDR5 and LPDDR5X in bank-group mode (JESD209-5C) and, for the commands of a PIM
-unit, ordinary DRAM timing at rank level: an all-bank activate is an activate of every bank, a MAC is a read
-that stays in the chip, a register write is a write of every bank, a result read is a read of its bank.
+The rules are those of LPDDR5 and LPDDR5X in bank-group mode (JESD209-5C), LPDDR4 (JESD209-4), DDR4 and
+DDR5 (JESD79-4, -5) and GDDR6 (JESD250). For the commands of a PIM unit they are ordinary DRAM timing at rank
+level: an all-bank activate is an activate of every bank, a MAC is a read that stays in the chip, a register
+write is a write of every bank, a result read is a read of its bank.
 
-Left out: mode registers, power-down and self-refresh, temperature derating, the pairing of banks in a
-per-bank refresh, link training, and whether a MODE command really addresses the reserved row.
+Left out: same-bank and per-two-bank refresh, masked writes, mode registers, power-down and self-refresh,
+temperature derating, the pairing of banks in a per-bank refresh, link training, and whether a MODE command
+really addresses the reserved row.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import pandas as pd
 
 from pimsim.devices import part, parts
 from pimsim.devices.dram.audit.log import Commands, parse, read
+from pimsim.devices.dram.audit.waits import NAMES, POSTPONED, waits_of
 from pimsim.devices.dram.audit.walk import (
     ACT1,
     COMMANDS,
@@ -37,16 +40,15 @@ from pimsim.devices.dram.audit.walk import (
     nothing_yet,
     walk,
 )
-from pimsim.devices.spec import Clocks, DramSpec, PimSpec
+from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
 __all__ = ["POSTPONED", "audit", "audit_file"]
 
-POSTPONED = 9
-"""Longest time between two refreshes in units of tREFI: eight may be postponed (JESD209-5C)."""
-
 _Ints = npt.NDArray[np.int64]
 _END = "END"
+_LONG = ("ACT", "ACT1", "RD", "WR", "RDA", "WRA")
+"""Commands that take more clocks of the command bus than others where a family has such."""
 
 
 class _Finding(NamedTuple):
@@ -95,40 +97,19 @@ def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
 
 
 def _audit(log: Commands, spec: DramSpec, pim: PimSpec | None) -> pd.DataFrame:
-    waits = _waits(spec, pim)
+    waits = waits_of(spec, pim)
     per_bank = bool((log.code == REFPB).any())
     refreshing = per_bank or bool((log.code == REFAB).any())
     findings: list[_Finding] = []
     for channel in np.unique(log.channel):
         mine = np.flatnonzero(log.channel == channel)
         history, found = _walk(log, mine, spec, waits)
-        findings += _early(log, mine, found)
+        findings += _early(log, mine, found, spec, waits)
         findings += _overdue(log, mine, spec, waits, history, refreshing, per_bank)
     findings.sort(key=lambda finding: finding.at)
     report = pd.DataFrame(findings, columns=list(_Finding._fields)).drop(columns="at")
     numbers = dict.fromkeys(("clock", "channel", "rank", "bankgroup", "bank"), "int64")
     return report.astype(numbers | {"wanted": "Int64", "slack": "Int64"})
-
-
-def _waits(spec: DramSpec, pim: PimSpec | None) -> Waits:
-    if spec.family != "lpddr5":
-        raise SpecError(f"{spec.name}: family {spec.family!r} has no auditor; known: lpddr5")
-    if pim is not None and pim.mode_accesses < 1:
-        raise SpecError(f"{pim.name}: mode_accesses={pim.mode_accesses}; wanted at least 1")
-    n = Clocks(spec)
-    derived = {
-        "WCKPST": n.WCKPST if n.has("WCKPST") else NEVER,
-        "AAD": n.AAD if n.has("AAD") else NEVER,
-        "mode_ck": pim.mode_ck if pim else 0,
-        "mac_pipeline_ck": pim.mac_pipeline_ck if pim else 0,
-        "mode_accesses": pim.mode_accesses if pim else 1,
-        "banks_per_group": spec.geometry.banks_per_group,
-        # LPDDR5 gives tREFIpb as an eighth of tREFI: eight per-bank refreshes are owed for one of all banks.
-        "refresh_set": max(1, round(n.REFI / n.REFIpb)),
-        "refresh_rank_ck": POSTPONED * n.REFI,
-        "refresh_bank_ck": POSTPONED * n.REFIpb * spec.geometry.banks,
-    }
-    return Waits(**{k: derived[k] if k in derived else getattr(n, k) for k in Waits._fields})
 
 
 def _walk(log: Commands, mine: _Ints, spec: DramSpec, waits: Waits) -> tuple[History, Found]:
@@ -145,15 +126,26 @@ def _walk(log: Commands, mine: _Ints, spec: DramSpec, waits: Waits) -> tuple[His
         room = int(found.total[0])
 
 
-def _early(log: Commands, mine: _Ints, found: Found) -> list[_Finding]:
-    """The rules that the walk found broken, in words."""
+def _early(log: Commands, mine: _Ints, found: Found, spec: DramSpec, waits: Waits) -> list[_Finding]:
+    """The rules that the walk found broken, in words; clocks are those of a command's first on the bus."""
     out = []
+
+    def lead(name: str) -> int:
+        return (waits.long_ck if name in _LONG else waits.short_ck) - 1
+
     for i, rule, before, since, wanted in found.rows[: found.total[0]].tolist():
         k = int(mine[i])
         clock, command = int(log.clock[k]), str(log.names[k])
-        words = RULES[rule].format(before=COMMANDS[before], since=since, then=command)
+        name, rest = RULES[rule].split(":", 1)
+        before_name = "ACT" if COMMANDS[before] == "ACT1" and waits.AAD == NEVER else COMMANDS[before]
+        if "{before}" in rest:
+            since -= lead(before_name)
+        words = f"{NAMES[spec.family].get(name, name)}:" + rest.format(
+            before=before_name, since=since, then=command
+        )
         where = (int(log.channel[k]), int(log.rank[k]), int(log.bankgroup[k]), int(log.bank[k]))
         known = wanted != NEVER
+        wanted -= lead(command) if known else 0
         out.append(
             _Finding(
                 k, clock, command, *where, words, wanted if known else None, clock - wanted if known else None

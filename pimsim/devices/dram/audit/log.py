@@ -130,17 +130,21 @@ def _whole(column: pd.Series[Any]) -> tuple[_Ints, int | None]:
 
 def _codes(names: npt.NDArray[np.object_], spec: DramSpec, pim: PimSpec | None, fail: _Fail) -> _Ints:
     """Command numbers; a name that this part does not know is an error."""
-    two_step = "AAD" in spec.latencies_ck or "AAD" in spec.timings
+    timed = spec.latencies_ck.keys() | spec.timings.keys()
+    two_step = "AAD" in timed
     not_here = {"ACT"} if two_step else {"ACT1", "ACT2"}
+    absent = set() if "RFCpb" in timed else {"REFPB"}
     number = {command: k for k, command in enumerate(COMMANDS)} | {"ACT": COMMANDS.index("ACT1")}
     which, unique = pd.factorize(names)
     code_of = np.zeros(len(unique), dtype=np.int64)
     for k, command in enumerate(unique):
         at = int(np.argmax(which == k))
         if command not in number:
-            fail(at, f"no command named {command!r}{suggest(str(command), set(number) - not_here)}")
+            fail(at, f"no command named {command!r}{suggest(str(command), set(number) - not_here - absent)}")
         if command in not_here:
             fail(at, f"{command}: {spec.name} activates by {'ACT1 and ACT2' if two_step else 'ACT'}")
+        if command in absent:
+            fail(at, f"{command}: {spec.name} has no such command")
         if command in _PIM and pim is None:
             fail(at, f"{command} is for a PIM unit, and {spec.name} alone has none; wanted a PimSpec as well")
         code_of[k] = number[command]

@@ -31,11 +31,14 @@ NEVER = -1
 _SPACINGS = (
     "tCCD_S", "tCCD_L", "tRTW", "tWTR_S", "tWTR_L", "tRRD", "tFAW", "tRC", "tRCab", "tRCD", "tRCD_WR", "tRAS",
     "tRBTP", "tWR", "tRPpb", "tRPab", "tRBTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
-    "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus",
+    "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus", "tRRD_L",
+    "tRRD to REFPB",
 )  # fmt: skip
 (T_CCD_S, T_CCD_L, T_RTW, T_WTR_S, T_WTR_L, T_RRD, T_FAW, T_RC, T_RCAB, T_RCD, T_RCD_WR, T_RAS) = range(12)
 (T_RBTP, T_WR, T_RPPB, T_RPAB, T_RBTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
-(T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS) = range(22, 29)
+(T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS, T_RRD_L, T_ACT2PBR) = range(
+    22, 31
+)
 _OTHERS = (
     "tAAD: ACT1 at {since} to ACT2",
     "tREFI: last whole refresh of the rank at {since}",
@@ -53,29 +56,34 @@ _OTHERS = (
     "state: {then} outside all-bank mode",
     "state: {then} between the MODE commands of one switch (last at {since})",
 )
-T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(29, 38)
-BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH = range(38, 44)
+T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(31, 40)
+BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH = range(40, 46)
 RULES = tuple(f"{name}: {{before}} at {{since}} to {{then}}" for name in _SPACINGS) + _OTHERS
 
 
 class Waits(NamedTuple):
-    """Clocks of the part under their datasheet names, and its counts. `refresh_*`: longest time without."""
+    """Least clocks between commands, each counted from command to command, and counts of the part."""
 
-    RL: int
-    WL: int
+    read_data: int  # read to the first of its data
+    write_data: int
     BL: int
-    BL_L: int
+    CS: int
     CCD_S: int
     CCD_L: int
-    RBTP: int
-    WR: int
+    CCD_S_WR: int
+    CCD_L_WR: int
+    RTW: int
     WTR_S: int
     WTR_L: int
+    RTP: int
+    WTP: int  # write to precharge
     RRD: int
+    RRD_L: int
     FAW: int
     RCD: int
     RCD_WR: int
     RAS: int
+    RC: int
     RPpb: int
     RPab: int
     PPD: int
@@ -83,7 +91,7 @@ class Waits(NamedTuple):
     RFCpb: int
     PBR2PBR: int
     PBR2ACT: int
-    CS: int
+    ACT2PBR: int
     WCKPST: int  # NEVER: the part has no data clock to start
     AAD: int  # NEVER: an activate is one command
     mode_ck: int
@@ -93,6 +101,8 @@ class Waits(NamedTuple):
     refresh_set: int  # per-bank refreshes that count as one all-bank refresh
     refresh_rank_ck: int
     refresh_bank_ck: int
+    long_ck: int  # clocks of the command bus that an activate, a read or a write takes
+    short_ck: int  # and any other command
 
 
 class History(NamedTuple):
@@ -155,7 +165,13 @@ def nothing_yet(w: Waits, ranks: int, groups: int, start: int) -> History:
 
 def _burst_span(w: Waits) -> int:
     """Clocks after which two data commands cannot meet on the data bus, whatever their order there."""
-    return abs(w.RL - w.WL) + w.BL + w.CS
+    return abs(w.read_data - w.write_data) + w.BL + w.CS
+
+
+@_inner
+def further_clocks(cmd: int, w: Waits) -> int:
+    """Clocks between the first and the last clock of a command, from which it is timed, on its bus."""
+    return (w.long_ck if cmd in (ACT1, RD, WR, RDA, WRA) else w.short_ck) - 1
 
 
 @_inner
@@ -180,9 +196,9 @@ def _mode(found: Found, i: int, clock: int, cmd: int, w: Waits, h: History) -> N
     """Is the command allowed in this mode, and has the mode settled?"""
     if cmd == MODE:
         for before in (RD, RDA, MACAB, RDRES):
-            _after(found, i, clock, T_READS, h.channel, before, w.RL + w.BL)
+            _after(found, i, clock, T_READS, h.channel, before, w.read_data + w.BL)
         for before in (WR, WRA, WRREG):
-            _after(found, i, clock, T_WRITES, h.channel, before, w.WL + w.BL_L + w.WTR_L)
+            _after(found, i, clock, T_WRITES, h.channel, before, w.WTR_L)
         _after(found, i, clock, T_RFCAB, h.channel, REFAB, w.RFCab)
     if cmd not in (ACT2, CAS_RD, CAS_WR):
         _after(found, i, clock, T_MODE, h.channel, MODE, w.mode_ck)
@@ -203,9 +219,9 @@ def _mode(found: Found, i: int, clock: int, cmd: int, w: Waits, h: History) -> N
 def _precharged(found: Found, i: int, clock: int, w: Waits, seen: Any) -> None:
     """Precharges of one bank, explicit or not, are over; `seen` says of which bank or of all."""
     _after(found, i, clock, T_RPPB, seen, PRE, w.RPpb)
-    _after(found, i, clock, T_RBTP_RPPB, seen, RDA, w.BL + w.RBTP + w.RPpb)
-    _after(found, i, clock, T_WR_RPPB, seen, WRA, w.WL + w.BL + w.WR + w.RPpb)
-    _after(found, i, clock, T_RC, seen, ACT1, w.RAS + w.RPpb)
+    _after(found, i, clock, T_RBTP_RPPB, seen, RDA, w.RTP + w.RPpb)
+    _after(found, i, clock, T_WR_RPPB, seen, WRA, w.WTP + w.RPpb)
+    _after(found, i, clock, T_RC, seen, ACT1, w.RC)
 
 
 @_inner
@@ -243,6 +259,7 @@ def _activate(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, 
     _one_idle(found, i, clock, rank, bank, w, h)
     seen = h.rank[rank]
     _after(found, i, clock, T_RRD, seen, ACT1, w.RRD)
+    _after(found, i, clock, T_RRD_L, h.group[rank, bank // w.banks_per_group], ACT1, w.RRD_L)
     _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
     if h.bank[rank, bank, REFPB] != seen[REFPB]:
         _after(found, i, clock, T_PBR2ACT, seen, REFPB, w.PBR2ACT)
@@ -266,13 +283,13 @@ def _precharge(
 ) -> None:
     seen = h.rank[rank] if cmd == PREA else h.bank[rank, bank]
     _after(found, i, clock, T_RAS, seen, ACT1, w.RAS)
-    _after(found, i, clock, T_RBTP, seen, RD, w.BL + w.RBTP)
-    _after(found, i, clock, T_WR, seen, WR, w.WL + w.BL + w.WR)
+    _after(found, i, clock, T_RBTP, seen, RD, w.RTP)
+    _after(found, i, clock, T_WR, seen, WR, w.WTP)
     for before in (PRE, PREA):
         _after(found, i, clock, T_PPD, h.rank[rank], before, w.PPD)
     if cmd == PREA:
         _after(found, i, clock, T_RAS, seen, ACTAB, w.RAS)
-        _after(found, i, clock, T_RBTP, seen, MACAB, w.BL + w.RBTP)
+        _after(found, i, clock, T_RBTP, seen, MACAB, w.RTP)
         _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
     elif h.all_row[rank] != NEVER:
         _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
@@ -298,7 +315,7 @@ def _access(
     else:
         _after(found, i, clock, T_RCD_WR, h.bank[rank, bank], ACT1, w.RCD_WR)
         for before in (RD, RDA):
-            _after(found, i, clock, T_RTW, h.rank[rank], before, w.RL + w.BL + 2 - w.WL)
+            _after(found, i, clock, T_RTW, h.rank[rank], before, w.RTW)
     for g in range(h.group.shape[1]):
         own = g == bank // w.banks_per_group
         spacing, ccd = (T_CCD_L, w.CCD_L) if own else (T_CCD_S, w.CCD_S)
@@ -306,10 +323,11 @@ def _access(
         if reads:
             _after(found, i, clock, spacing, seen, RD, ccd)
             _after(found, i, clock, spacing, seen, RDA, ccd)
-            turn, wtr = (T_WTR_L, w.BL_L + w.WTR_L) if own else (T_WTR_S, w.BL + w.WTR_S)
-            _after(found, i, clock, turn, seen, WR, w.WL + wtr)
-            _after(found, i, clock, turn, seen, WRA, w.WL + wtr)
+            turn, wtr = (T_WTR_L, w.WTR_L) if own else (T_WTR_S, w.WTR_S)
+            _after(found, i, clock, turn, seen, WR, wtr)
+            _after(found, i, clock, turn, seen, WRA, wtr)
         else:
+            ccd = w.CCD_L_WR if own else w.CCD_S_WR
             _after(found, i, clock, spacing, seen, WR, ccd)
             _after(found, i, clock, spacing, seen, WRA, ccd)
 
@@ -324,9 +342,9 @@ def _pim_access(
     if cmd == WRREG:
         _after(found, i, clock, T_CCD_L, seen, WRREG, w.CCD_L)
         for before in (MACAB, RDRES):
-            _after(found, i, clock, T_RTW, seen, before, w.RL + w.BL + 2 - w.WL)
+            _after(found, i, clock, T_RTW, seen, before, w.RTW)
         return
-    _after(found, i, clock, T_WTR_L, seen, WRREG, w.WL + w.BL_L + w.WTR_L)
+    _after(found, i, clock, T_WTR_L, seen, WRREG, w.WTR_L)
     if cmd == RDRES:
         for g in range(h.group.shape[1]):
             own = g == bank // w.banks_per_group
@@ -348,7 +366,7 @@ def _data(found: Found, i: int, clock: int, cmd: int, rank: int, w: Waits, h: Hi
     """The data clock runs, and no other burst is on the bus or, from another rank, within CS clocks."""
     reads = cmd in (RD, RDA, MACAB, RDRES)
     cas = CAS_RD if reads else CAS_WR
-    latency = w.RL if reads else w.WL
+    latency = w.read_data if reads else w.write_data
     if w.WCKPST != NEVER:
         if clock >= h.data_clock[rank] and (clock == 0 or h.rank[rank, cas] != clock - 1):
             _note(found, i, NO_WCK, cas, h.data_clock[rank], NEVER)
@@ -395,9 +413,12 @@ def _refreshed(
 def _check(
     found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History
 ) -> None:
-    """Every rule that this command can break. Refresh and data also enter their own histories here."""
+    """Every rule that this command can break. Refresh and data also enter their own histories here.
+
+    `clock` is the command's last one on the command bus, and so are the clocks in the history.
+    """
     if h.last[0] != NEVER:
-        free = h.last[1] + (2 if h.last[0] == ACTAB else 1)
+        free = h.last[1] + (2 if h.last[0] == ACTAB else 1) + further_clocks(cmd, w)
         if clock < free:
             _note(found, i, T_COMMAND_BUS, h.last[0], h.last[1], free)
     _mode(found, i, clock, cmd, w, h)
@@ -419,6 +440,7 @@ def _check(
             _refreshed(found, i, clock, cmd, rank, bank, w, h)
     elif cmd == REFPB:
         _one_idle(found, i, clock, rank, bank, w, h)
+        _after(found, i, clock, T_ACT2PBR, h.rank[rank], ACT1, w.ACT2PBR)
         _after(found, i, clock, T_PBR2PBR, h.rank[rank], REFPB, w.PBR2PBR)
         _refreshed(found, i, clock, cmd, rank, bank, w, h)
 
@@ -464,5 +486,6 @@ def walk(
     field does not apply.
     """
     for i in range(len(clock)):
-        _check(found, i, clock[i], cmd[i], rank[i], bank[i], row[i], w, h)
-        _remember(clock[i], cmd[i], rank[i], bank[i], row[i], w, h)
+        last = clock[i] + further_clocks(cmd[i], w)
+        _check(found, i, last, cmd[i], rank[i], bank[i], row[i], w, h)
+        _remember(last, cmd[i], rank[i], bank[i], row[i], w, h)

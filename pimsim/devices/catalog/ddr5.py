@@ -1,0 +1,87 @@
+"""DDR5 parts: four x8 chips of 16 Gb on a 32-bit subchannel, so that a row of it has 4 KB."""
+
+from dataclasses import replace
+
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
+
+_GEOMETRY = DramGeometry(
+    ranks=1, bank_groups=8, banks_per_group=4, rows=2**16, columns=2**10, dq_bits=32, burst_length=16
+)
+
+DDR5_4800_16GB_X8 = DramSpec(
+    name="ddr5-4800-16gb-x8",
+    family="ddr5",
+    source="JESD79-5, x8 chips of 16 Gb, the preset 4800BN of Ramulator 2.1 (tCK 416 ps as the standard "
+    "rounds it); 2 tCK write preamble; idle clocks between ranks: estimate",
+    density_gbit=64,  # four chips
+    data_rate_mtps=4800,
+    tck_fs=416_000,
+    clock_ratio=2,
+    geometry=_GEOMETRY,
+    timings={
+        "RCD": AtLeast(ck=36),  # activate to read or write
+        "RP": AtLeast(ck=36),  # precharge
+        "RAS": AtLeast(ck=77),  # activate to precharge
+        "RRD_S": AtLeast(ck=8),  # activate to activate, other bank group
+        "RRD_L": AtLeast(ck=12),  # activate to activate, same bank group
+        "FAW": AtLeast(ck=48),  # four activates
+        "RTP": AtLeast(ck=18),  # read to precharge
+        "WR": AtLeast(ck=72),  # end of write data to precharge
+        "WTR_S": AtLeast(ck=6),  # end of write data to read, other bank group
+        "WTR_L": AtLeast(ck=24),  # end of write data to read, same bank group
+        "REFI": AtLeast(ns=3900),  # average interval of all-bank refreshes
+        "RFC1": AtLeast(ns=295),  # all-bank refresh, normal mode
+    },
+    latencies_ck={
+        "CL": 36,  # read latency
+        "CWL": 34,  # write latency
+        "CCD_S": 8,
+        "CCD_L": 12,
+        "CCD_S_WR": 8,
+        "CCD_L_WR": 48,
+        "PPD": 2,  # precharge to precharge
+        "WPRE": 2,  # write preamble
+        "CS": 2,  # idle clocks of the bus between ranks
+    },
+)
+
+DDR5_4800_16GB_X8_2R = replace(
+    DDR5_4800_16GB_X8, name="ddr5-4800-16gb-x8-2r", geometry=replace(_GEOMETRY, ranks=2)
+)
+
+DDR5_6400_16GB_X8 = DramSpec(
+    name="ddr5-6400-16gb-x8",
+    family="ddr5",
+    source="estimate: JESD79-5, x8 chips of 16 Gb, the preset 6400AN of Ramulator 2.1 (a second source), tCK "
+    "312 ps as the standard rounds it; tFAW and tRRD_L from its 20 ns and 5 ns; idle clocks between ranks",
+    density_gbit=64,  # four chips
+    data_rate_mtps=6400,
+    tck_fs=312_000,
+    clock_ratio=2,
+    geometry=_GEOMETRY,
+    timings={
+        "RCD": AtLeast(ck=46),
+        "RP": AtLeast(ck=46),
+        "RAS": AtLeast(ck=103),
+        "RRD_S": AtLeast(ck=8),
+        "RRD_L": AtLeast(ck=16),
+        "FAW": AtLeast(ck=64),
+        "RTP": AtLeast(ck=24),
+        "WR": AtLeast(ck=96),
+        "WTR_S": AtLeast(ck=5),
+        "WTR_L": AtLeast(ck=32),
+        "REFI": AtLeast(ns=3900),
+        "RFC1": AtLeast(ns=295),
+    },
+    latencies_ck={
+        "CL": 46,
+        "CWL": 44,
+        "CCD_S": 8,
+        "CCD_L": 16,
+        "CCD_S_WR": 8,
+        "CCD_L_WR": 64,
+        "PPD": 2,
+        "WPRE": 2,
+        "CS": 2,
+    },
+)

@@ -1,0 +1,95 @@
+"""Timing rules as data: which command must wait how long after which other command.
+
+A family of parts is a function that derives its rules from the datasheet's names; a new standard is a new
+function in `FAMILIES`. Sources: JESD209-4 and -5C, JESD79-4 and -5, JESD250 and their command timing
+tables, as carried by the public configurations that `docs/validation.md` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pimsim.devices.rules.ddr import ddr4, ddr5, gddr6
+from pimsim.devices.rules.lpddr import LPDDR4_BUS_CK, lpddr4, lpddr5
+from pimsim.devices.rules.pim import pim_rules
+from pimsim.devices.rules.rule import (
+    ACT1,
+    ACT2,
+    ACTAB,
+    CAS_RD,
+    CAS_WR,
+    CODE,
+    COMMANDS,
+    DATA,
+    MACAB,
+    MODE,
+    PRE,
+    PREA,
+    RD,
+    RDA,
+    RDRES,
+    READS,
+    REFAB,
+    REFPB,
+    SCOPES,
+    WR,
+    WRA,
+    WRITES,
+    WRREG,
+    Rule,
+    RuleTable,
+    compile_rules,
+)
+from pimsim.devices.spec import Clocks, DramSpec, PimSpec
+from pimsim.errors import SpecError, suggest
+
+__all__ = [
+    "ACT1",
+    "ACT2",
+    "ACTAB",
+    "CAS_RD",
+    "CAS_WR",
+    "CODE",
+    "COMMANDS",
+    "DATA",
+    "FAMILIES",
+    "LPDDR4_BUS_CK",
+    "MACAB",
+    "MODE",
+    "PRE",
+    "PREA",
+    "RD",
+    "RDA",
+    "RDRES",
+    "READS",
+    "REFAB",
+    "REFPB",
+    "SCOPES",
+    "WR",
+    "WRA",
+    "WRITES",
+    "WRREG",
+    "Rule",
+    "RuleTable",
+    "compile_rules",
+    "pim_rules",
+    "rules_of",
+]
+
+FAMILIES: dict[str, Callable[[Clocks], list[Rule]]] = {
+    "lpddr4": lpddr4,
+    "lpddr5": lpddr5,
+    "ddr4": ddr4,
+    "ddr5": ddr5,
+    "gddr6": gddr6,
+}
+
+
+def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
+    """All rules of a part in its own clocks, those of its PIM unit included."""
+    if spec.family not in FAMILIES:
+        raise SpecError(f"{spec.name}: no rules for family {spec.family!r}{suggest(spec.family, FAMILIES)}")
+    if pim is not None and spec.family != "lpddr5":
+        raise SpecError(f"{pim.name}: PIM units are modelled in LPDDR5 parts, not in family {spec.family!r}")
+    n = Clocks(spec)
+    return FAMILIES[spec.family](n) + (pim_rules(n, pim) if pim is not None else [])

@@ -1,0 +1,55 @@
+"""Rules of the all-bank commands of a PIM unit."""
+
+from __future__ import annotations
+
+from pimsim.devices.rules.rule import COMMANDS, READS, WRITES, Rule
+from pimsim.devices.spec import Clocks, PimSpec
+
+
+def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
+    """Rules of all-bank PIM commands on a channel: the same DRAM limits, applied to all banks at once.
+
+    A MAC reads its column in every bank of every group, so it keeps the same-group spacing tCCD_L;
+    that rule alone yields every internal bandwidth that Samsung published for HBM-PIM, LPDDR5-PIM and
+    LPDDR5X-PIM. A register write moves one burst over the data bus like a write and needs no open row.
+    A result read is a read in its own bank group. An all-bank activate is one row cycle in every bank, and
+    like any command of the units it waits for the refresh of its rank. After a mode change every command
+    waits but the second half of an activate and the start of the data clock.
+    """
+    bus_read, bus_write = ("MACAB", "RDRES"), ("WRREG",)
+    settled = tuple(name for name in COMMANDS if name not in ("ACT2", "CAS_RD", "CAS_WR"))
+    return [
+        Rule("rank", ("MACAB",), ("MACAB",), n.CCD_L),
+        Rule("rank", ("MACAB",), ("RDRES",), max(n.CCD_L, pim.mac_pipeline_ck)),
+        Rule("rank", ("RDRES",), ("MACAB",), n.CCD_L),  # a MAC reads in the bank group of the result, too
+        Rule("rank", ("RDRES",), ("RDRES",), n.CCD_S),
+        Rule("bankgroup", ("RDRES",), ("RDRES",), n.CCD_L),
+        Rule("rank", bus_write, bus_write, n.CCD_L),  # it reaches every bank, so every bank group
+        Rule("rank", bus_read, bus_write, n.RL + n.BL + 2 - n.WL),
+        Rule("rank", bus_write, bus_read, n.WL + n.BL_L + n.WTR_L),
+        Rule("rank", bus_read, bus_read, n.BL + n.CS, sibling=True),
+        Rule("rank", bus_write, bus_write, n.BL + n.CS, sibling=True),
+        Rule("rank", bus_read, bus_write, n.RL + n.BL + n.CS - n.WL, sibling=True),
+        Rule("rank", bus_write, bus_read, max(1, n.WL + n.BL + n.CS - n.RL), sibling=True),
+        Rule("rank", ("ACTAB",), ("ACTAB",), n.RAS + n.RPab),
+        Rule("rank", ("ACTAB",), ("MACAB",), n.RCD),
+        Rule("rank", ("ACTAB",), ("PREA",), n.RAS),
+        Rule("rank", ("ACTAB",), ("REFAB",), n.RAS + n.RPab),
+        Rule("channel", ("ACTAB",), COMMANDS, 2),  # an activate takes two slots of the command bus
+        Rule("rank", ("MACAB",), ("PREA",), n.BL + n.RBTP),
+        Rule("rank", ("PREA",), ("ACTAB",), n.RPab),
+        Rule("rank", ("PRE",), ("ACTAB",), n.RPpb),
+        Rule("rank", ("RDA",), ("ACTAB",), n.BL + n.RBTP + n.RPpb),
+        Rule("rank", ("WRA",), ("ACTAB",), n.WL + n.BL + n.WR + n.RPpb),
+        Rule("rank", ("REFAB",), ("ACTAB", "MACAB", "WRREG", "RDRES"), n.RFCab),
+        Rule("rank", ("REFPB",), ("ACTAB",), n.RFCpb),
+        # Ordinary traffic before and after: the mode change waits for it and it for the mode change.
+        Rule("channel", READS, ("MODE",), n.RL + n.BL),
+        Rule("channel", WRITES, ("MODE",), n.WL + n.BL_L + n.WTR_L),
+        Rule("channel", ("MACAB", "RDRES"), ("MODE",), n.RL + n.BL),
+        Rule("channel", ("WRREG",), ("MODE",), n.WL + n.BL_L + n.WTR_L),
+        Rule("channel", ("REFAB",), ("MODE",), n.RFCab),  # it switches the units of every rank
+        Rule("channel", ("MODE",), settled, pim.mode_ck),
+        Rule("rank", ("ACT1",), ("ACTAB",), n.RAS + n.RPpb),
+        Rule("rank", ("ACTAB",), ("ACT1",), n.RAS + n.RPab),
+    ]
