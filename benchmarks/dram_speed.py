@@ -60,7 +60,7 @@ def controller(refresh: str) -> Controller:
 
 
 def traffic(kind: str, n: int, burst_bytes: int) -> Requests:
-    """`n` requests: reads unless mixed (every third a write), all offered as early as the queues take them."""
+    """`n` requests, reads unless mixed (every third a write), offered as early as the queues take them."""
     rng = np.random.default_rng(0)
     index = np.arange(n, dtype=np.int64)
     bursts = SPAN_BYTES // burst_bytes
@@ -128,16 +128,15 @@ def report(n: int) -> str:
         "",
         f"First replay in a new process: {cold:.1f} s with nothing compiled, {cached:.2f} s from the cache.",
         "",
-        "- random: uniform reads over 1 GiB. sequential: consecutive reads. mixed 2:1: read, read, write with a "
-        f"stride of {MIX_STRIDE}",
-        f"  bursts. isolated: random reads {GAP_CK} clocks apart ({n // 5:,} of them).",
-        "- Queues of 32, first-ready first-come first-served, open rows; addresses row, bank, bank group, "
-        "column from the top.",
-        "- Ramulator 2.1 (commit c5b1c3a), same traffic and controller, refresh on: 88 / 172 / 111 (LPDDR5-6400) "
-        "and",
-        "  84 / 148 / 130 (DDR4-3200) thousand requests a second, random / sequential / mixed; 24 isolated. It "
-        "was measured",
-        "  on a machine of the same kind, not in the same hour: take the ratio as good to a quarter.",
+        "- random: uniform reads over 1 GiB. sequential: consecutive reads. mixed 2:1: read, read, write",
+        f"  with a stride of {MIX_STRIDE} bursts. isolated: random reads {GAP_CK} clocks apart",
+        f"  ({n // 5:,} of them).",
+        "- Queues of 32, first-ready first-come first-served, open rows; addresses row, bank, bank group and",
+        "  column from the top.",
+        "- Ramulator 2.1 (commit c5b1c3a), same traffic and controller, refresh on: 88 / 172 / 111 thousand",
+        "  requests a second on LPDDR5-6400 and 84 / 148 / 130 on DDR4-3200 (random / sequential / mixed),",
+        "  24 isolated. It was measured on a machine of the same kind at another time: the ratio is good to",
+        "  about a quarter.",
         "",
     ]
     return "\n".join(lines)

@@ -375,7 +375,7 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Examples: pimsim validate dram | pimsim validate pim --reference cases/ --json")
+@app.command(epilog="Examples: pimsim validate dram | pimsim validate dram --reference cases/ --json")
 def validate(
     what: Annotated[str, typer.Argument(help="What to hold to reference numbers: dram, pim, npu ...")],
     reference: Annotated[
@@ -511,7 +511,7 @@ def _replay_table(done: ReplayReport) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
 
 
-@app.command(epilog="Example: pimsim audit commands.csv --part lpddr5x-8533-16gb-x16")
+@app.command(epilog="Example: pimsim audit commands.csv --part lpddr5x-pim-8533")
 def audit(
     commands: Annotated[Path, typer.Argument(help="A log of DRAM commands; see: pimsim replay --commands.")],
     part: Annotated[str, typer.Option(help="The part whose rules hold; see: pimsim parts.")],

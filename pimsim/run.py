@@ -25,7 +25,7 @@ from pimsim.devices.dram.stream import Stream
 from pimsim.devices.pim.program import Gemv, gemv
 from pimsim.errors import PlanError
 from pimsim.memory import FIDELITIES, Flow, Memory
-from pimsim.methods import load_method
+from pimsim.methods import Method, load_method
 from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector, chain
 from pimsim.result import Result, capacity_bytes, csv_bytes, manifest, table, write_file
 from pimsim.system import System, load_system
@@ -117,7 +117,7 @@ class _Runner:
             return
         numbers = self._team(task.team)
         cost = cpu.create_us * len(numbers) if task.fresh_threads else cpu.wake_us * (len(numbers) > 1)
-        if task.kind != "copy":
+        if not isinstance(work, tuple):  # copies are the method's own threads, not operators of the runtime
             cost += cpu.dispatch_us
         if cost:
             begin = int(self.env.now)
@@ -185,7 +185,7 @@ class _Runner:
             self.core[core].leave(flow)
             moved += 1
         if moved:
-            self._span(task.name, "copy", layer, self._engine("copy", i, core), begin)
+            self._span(task.name, "copy", layer, self._engine(task.team, i, core), begin)
 
     def _pieces(self, copies: tuple[Copy, ...], layer: int) -> list[tuple[Copy, int, int]]:
         """Copies cut into pieces of whole slabs; a slab holds one column chunk of one tile of the matrix."""
@@ -213,6 +213,10 @@ class _Runner:
         row = self.placement.pim_rows[copy.weight.format(layer + copy.ahead)]
         buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
         dest = buffers[copy.ahead % len(buffers)] if buffers else 0
+        lag = stream.phases[-1].lag_bytes
+        if dest - lag < sum(r.size_bytes for r in self.placement.regions if r.name == "pim weights"):
+            # What is evicted is never a weight in PIM: take cacheable memory on the other side instead.
+            stream = replace(stream, phases=(*stream.phases[:-1], replace(stream.phases[-1], lag_bytes=-lag)))
         return stream, (row * host.slab_bytes(layout), dest), first * min(copy.n, layout.tile_rows)
 
     def _bases(self, task: Task, layer: int, i: int) -> tuple[int, ...]:
@@ -225,7 +229,11 @@ class _Runner:
             buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
             here = [p.base for p in self.placement.placed if p.item == name]
             base = (
-                here[0] if here else buffers[-1] if buffers else self.placement.pim_rows.get(name, 0) * 2**18
+                here[0]
+                if here
+                else buffers[-1]
+                if buffers
+                else self.placement.pim_rows.get(name, 0) * host.slab_bytes(self.system.layout)
             )
             return (
                 base + work.n * work.k * work.bits // 8 // max(1, len(self._team(task.team))) * i // 64 * 64,
@@ -369,6 +377,10 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
     return Run(duration_ps=now - start_ps, spans=spans, counters=dict(counters))
 
 
+def _method(method: str | Method) -> Method:
+    return method if isinstance(method, Method) else load_method(method)
+
+
 _DECODES: dict[tuple[Any, ...], Run] = {}
 _DECODE_PS: dict[tuple[Any, ...], int] = {}
 
@@ -378,9 +390,11 @@ def _decode_trace(config: LlmConfig, context: int, weights: str) -> Trace:
     return decode_trace(config, context, weight_dtype=weights)
 
 
-def _decode(config: LlmConfig, method: str, system: System, context: int, weights: str = "bf16") -> Run:
+def _decode(
+    config: LlmConfig, method: str | Method, system: System, context: int, weights: str = "bf16"
+) -> Run:
     """One sampled decode step with `context` tokens in the cache, kept by what determines it."""
-    plan = load_method(method).plan(_decode_trace(config, context, weights), system)
+    plan = _method(method).plan(_decode_trace(config, context, weights), system)
     key = (system.key, plan.segments)
     if key not in _DECODES:
         if len(_DECODES) >= 512:
@@ -389,18 +403,18 @@ def _decode(config: LlmConfig, method: str, system: System, context: int, weight
     return _DECODES[key]
 
 
-def decode_ps(model: str, method: str, context: int, system: System) -> int:
+def decode_ps(model: str, method: str | Method, context: int, system: System) -> int:
     """Duration of one sampled decode step with `context` tokens in the cache."""
     config = load_config(model)
-    key = (config, load_method(method).name, system.key, context)
+    key = (config, _method(method), system.key, context)
     if key not in _DECODE_PS:
         _DECODE_PS[key] = _decode(config, method, system, context).duration_ps
     return _DECODE_PS[key]
 
 
-def prefill_run(model: str, method: str, prompt: int, system: System) -> Run:
+def prefill_run(model: str, method: str | Method, prompt: int, system: System) -> Run:
     """The sampled prefill alone: its duration is the time to first token."""
-    return run_plan(system, load_method(method).plan(prefill_trace(load_config(model), prompt), system))
+    return run_plan(system, _method(method).plan(prefill_trace(load_config(model), prompt), system))
 
 
 def copy_only_run(model: str, prompt: int, system: System) -> float:
@@ -420,7 +434,9 @@ def copy_only_run(model: str, prompt: int, system: System) -> float:
     return total * 1e-12
 
 
-def total_seconds(model: str, method: str, prompt: int, tokens: int, system: System) -> tuple[float, float]:
+def total_seconds(
+    model: str, method: str | Method, prompt: int, tokens: int, system: System
+) -> tuple[float, float]:
     """(time to first token, time to the last of `tokens`) in seconds, sampled."""
     first = prefill_run(model, method, prompt, system).duration_ps
     rest = sum(decode_ps(model, method, prompt + step, system) for step in range(tokens - 1))
@@ -429,7 +445,7 @@ def total_seconds(model: str, method: str, prompt: int, tokens: int, system: Sys
 
 def simulate(
     model: str,
-    method: str,
+    method: str | Method,
     *,
     prompt: int,
     tokens: int,
@@ -442,9 +458,10 @@ def simulate(
     """Run a model with a method on a system: prefill of `prompt` tokens, then decode to `tokens` in all.
 
     model: a shipped name or the path of a Hugging Face config.json. weights: type of the weight matrices
-    (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). The first token comes out of the
-    prefill; each further one is a decode step. commands: file for the DRAM command log (CSV, .gz by
-    name), for fidelity "step" only. Errors are `PimsimError`s that name what was given.
+    (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). method: a name or
+    a `Method` of your own. The first token comes out of the prefill; each further one is a decode step.
+    commands: file for the DRAM command log (CSV, .gz by name), for fidelity "step" only. Errors are
+    `PimsimError`s that name what was given.
     """
     if prompt < 1 or tokens < 1:
         raise PlanError(f"prompt={prompt}, tokens={tokens}; wanted at least 1 of each")
@@ -455,7 +472,7 @@ def simulate(
             'a command log needs fidelity "step": sampled runs simulate only a part of the commands'
         )
     machine = load_system(system) if isinstance(system, str) else system
-    config, how = load_config(model), load_method(method)
+    config, how = load_config(model), _method(method)
     report = progress or (lambda share, text: None)
     trace = prefill_trace(config, prompt, weight_dtype=weights)
     placement = how.place(prefill_trace(config, prompt + tokens - 1, weight_dtype=weights), machine)
@@ -471,7 +488,7 @@ def simulate(
     for step in range(tokens - 1):
         report((1 + step) / tokens, f"token {step + 2} of {tokens}")
         if runner is None:
-            run = _decode(config, how.name, machine, prompt + step, weights)
+            run = _decode(config, how, machine, prompt + step, weights)
             spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
         else:
             run = run_plan(

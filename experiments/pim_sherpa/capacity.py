@@ -45,7 +45,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                     "method": method,
                     "total_gb": totals[method] / 1e9,
                     "saving_percent": saving(totals[base], totals[method]),
-                    "saving_with_32_mib_buffers_percent": saving(paper_totals[base], paper_totals[method]),
+                    "saving_paper_buffers_percent": saving(paper_totals[base], paper_totals[method]),
                     "paper_percent": PAPER_SAVINGS[model].get(method, float("nan")),
                 }
             )

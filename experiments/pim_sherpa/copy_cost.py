@@ -35,8 +35,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 {
                     "source": source,
                     "threads": threads,
-                    "copied_gb_per_s": rate,
-                    "read_and_write_share_of_peak_percent": 100 * 3 * rate * 1e9 / system.peak_bytes_per_s,
+                    "copied_GBps": rate,
+                    "traffic_share_of_peak_percent": 100 * 3 * rate * 1e9 / system.peak_bytes_per_s,
                 }
             )
     checks.append(
@@ -80,7 +80,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     return Report(
         name="copy-cost",
         question="What does undoing the PIM-aware layout cost?",
-        tables={"copy rate": pd.DataFrame(rows), "copies of a prefill": pd.DataFrame(totals)},
+        tables={"copy-rate": pd.DataFrame(rows), "copies-of-a-prefill": pd.DataFrame(totals)},
         checks=checks,
         leaves_out=LEAVES_OUT,
     )
@@ -89,5 +89,14 @@ def run(progress: Callable[[float, str], None]) -> Report:
 def _copy(system: System, core: CoreSpec, cacheable: bool) -> Stream:
     n, k, bits = MATRIX
     return swizzled_copy(
-        system.cpu, core, system.layout, n, k, bits, 0, system.layout.chunks(k, bits), apart=4, cacheable_source=cacheable
+        system.cpu,
+        core,
+        system.layout,
+        n,
+        k,
+        bits,
+        0,
+        system.layout.chunks(k, bits),
+        apart=4,
+        cacheable_source=cacheable,
     )

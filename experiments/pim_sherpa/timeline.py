@@ -33,7 +33,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         progress(i / len(PROMPTS), f"prompt {prompt}")
         run = prefill_run(MODEL, "double-buffering", prompt, system)
         layer = run.spans[run.spans["layer"] == LAYER]
-        spans[f"prompt {prompt}"] = layer
+        spans[f"prompt-{prompt}"] = layer
         for stage in STAGES:
             gemm = _length_ms(layer[layer["task"] == stage])
             copy = _length_ms(layer[layer["task"] == COPIES[stage]])
@@ -75,7 +75,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     return Report(
         name="timeline",
         question="Which thread waits for which in double buffering?",
-        tables={f"stages of layer {LAYER}, {MODEL}": table},
+        tables={"stages": table},
         checks=checks,
         figures={"timeline": lambda: timeline(list(spans.items()))},
         leaves_out=(

@@ -1,6 +1,7 @@
 """How long until the first token, against the prompt length, for each way of keeping the weights?"""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pandas as pd
 
@@ -69,7 +70,9 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
             Check(
                 quantity="that difference over all prompts: (largest - smallest) / mean",
                 setting=model,
-                ours=100 * (max(gaps.values()) - min(gaps.values())) / (sum(gaps.values()) / len(gaps)),
+                ours=round(
+                    100 * (max(gaps.values()) - min(gaps.values())) / (sum(gaps.values()) / len(gaps)), 6
+                ),
                 unit="%",
                 tolerance=Tolerance(high=5.0),
                 source=READ + ": constant in prompt length",
@@ -81,7 +84,7 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
         checks.append(_excess(model, 64, excess[64], 2.0, 19.0))
         checks.append(_excess(model, 96, excess[96], 0.0, 19.0))
         checks += [_excess(model, p, excess[p], -3.0, 3.0) for p in (128, 160, 192)]
-        falls = all(excess[a] >= excess[b] - 0.05 for a, b in zip(PROMPTS, PROMPTS[1:], strict=False))
+        falls = all(excess[a] >= excess[b] - 0.05 for a, b in pairwise(PROMPTS))
         checks.append(
             Check(quantity="that excess falls with the prompt", setting=model, ours=falls, source=READ)
         )
@@ -96,8 +99,8 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
         )
         checks.append(
             Check(
-                quantity="double buffering no better than online rearrangement at a prompt of 32 (contention)",
-                setting=model,
+                quantity="double buffering no better than online rearrangement (contention)",
+                setting=f"{model}, prompt 32",
                 ours=seconds[model, 32, "double-buffering"] >= seconds[model, 32, "online-rearrangement"],
                 source=READ + ": it 'can' be so; needs two threads on one core, see docs/calibration.md",
             )

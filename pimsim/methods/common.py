@@ -58,7 +58,8 @@ def template(op: Operator, name: str) -> str:
 
 
 def tokens_of(op: Operator, trace: Trace) -> int:
-    return trace.tensor(op.outputs[0]).shape[0]
+    """Tokens that the operator works on; what a copy appends to may hold more."""
+    return trace.tensor(op.inputs[0] if op.kind == "copy" else op.outputs[0]).shape[0]
 
 
 def host_task(op: Operator, trace: Trace) -> Task:
@@ -84,7 +85,7 @@ def host_task(op: Operator, trace: Trace) -> Task:
         )
     return Task(
         name=name,
-        kind=op.kind,
+        kind="append" if op.kind == "copy" else op.kind,
         team="compute" if tokens > 1 else "one",
         work=Vector(bytes=cost.bytes_read + cost.bytes_written, flops=cost.flops),
     )
@@ -205,14 +206,14 @@ def place(
     sizes = ledger.by_region()
     if pim_copy:
         at = 0
+        vectors = [tensor for tensor in weights if len(tensor.shape) != 2]
         for tensor in weights:
-            rows[tensor.name] = at
             if len(tensor.shape) == 2:
-                bits = DTYPE_BITS[tensor.dtype]
-                pad = system.head_rows(tensor.shape[0]) if tensor.name in heads else 0
-                at += layout.dram_rows(tensor.shape[0], tensor.shape[1], bits, pad)
-            else:
-                at += -(-tensor.bytes // slab)
+                rows[tensor.name] = at
+                pad = heads.get(tensor.name, 0)
+                at += layout.dram_rows(tensor.shape[0], tensor.shape[1], DTYPE_BITS[tensor.dtype], pad)
+        rows.update((tensor.name, at) for tensor in vectors)  # norms share the rows after the matrices
+        at += -(-sum(tensor.bytes for tensor in vectors) // slab)
         region = allocator.region("pim weights", Attribute.NON_CACHEABLE, at * slab, align=slab)
         allocator.place(region, "pim weights", at * slab, align=slab)
     for name in ("host weights", "buffers", "kv cache", "activations"):

@@ -500,7 +500,9 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_unknown_parts_and_families(tmp_path):
     with pytest.raises(SpecError, match="did you mean 'lpddr5x-pim-"):
         audit_file(tmp_path / "none.csv", "lpddr5x-pim")
-    with pytest.raises(SpecError, match="family 'hbm2' has no auditor; known: lpddr5, lpddr4, ddr4, ddr5, gddr6"):
+    with pytest.raises(
+        SpecError, match="family 'hbm2' has no auditor; known: lpddr5, lpddr4, ddr4, ddr5, gddr6"
+    ):
         audit(bare(""), replace(SPEC, family="hbm2"))
 
 

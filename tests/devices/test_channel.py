@@ -58,7 +58,8 @@ def test_channels_of_a_part_with_pim_know_its_commands():
     plain = ch.build(PART, ch.Controller(), 2)
     pim = ch.build(PART, ch.Controller(), 2, part("lpddr5x-pim-8533", PimSpec))
     assert len(pim.rule_rows) > len(plain.rule_rows)
-    assert pim.ready.shape == plain.ready.shape == (2, 1 + 2 + 8 + 32, e.N_COMMANDS)
+    nodes = 1 + 2 + 2 + 8 + 32  # channel, ranks, one stack level a rank, bank groups, banks
+    assert pim.ready.shape == plain.ready.shape == (2, nodes, e.N_COMMANDS)
 
 
 # Address tables
@@ -185,8 +186,11 @@ def test_a_mapping_that_does_not_fit_the_part(text, message):
         ({"before": ("WRITE",)}, "no command 'WRITE'; did you mean 'WRREG'"),
         ({"before": ("burst",)}, "no command 'burst'; known: ACT, ACT1, .* WRREG"),
         ({"after": ("RD", "")}, "no command ''"),
-        ({"sibling": True, "scope": "bank"}, "sibling is modelled only for scope 'rank' and window 1"),
-        ({"sibling": True, "window": 4}, "sibling is modelled only for scope 'rank' and window 1"),
+        (
+            {"sibling": True, "scope": "bank"},
+            "sibling is modelled only for scopes 'rank' and 'sid' and window 1",
+        ),
+        ({"sibling": True, "window": 4}, "sibling is modelled only for scopes 'rank' and 'sid' and window 1"),
         ({"window": 0}, "window 0; wanted at least 1"),
     ],
 )

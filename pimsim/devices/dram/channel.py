@@ -84,6 +84,7 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
             raise SpecError(f"{spec.name}: family {spec.family} has no per-bank refresh (no timing REFIpb)")
         cfg[e.C_REFI] = n.REFIpb
     cfg[e.C_GUARD] = controller.row_hit_guard
+    cfg[e.C_SIDS] = 1
     return cfg
 
 

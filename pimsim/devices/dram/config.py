@@ -315,7 +315,10 @@ def _build(read: _Config) -> ReferenceConfig:
     if org.pseudochannel == 1 and held_mbit != org.density_Mb:
         raise SpecError(f"organisation: a device of {held_mbit} Mbit but density_Mb={org.density_Mb}")
     mapping = AddressMapping(
-        pieces=tuple((_RANKS.get(piece.field, piece.field), piece.bits) for piece in read.address_mapping.bits_lsb_to_msb),
+        pieces=tuple(
+            (_RANKS.get(piece.field, piece.field), piece.bits)
+            for piece in read.address_mapping.bits_lsb_to_msb
+        ),
         transaction_bytes=read.address_mapping.transaction_bytes,
     )
     units = {"rank": org.ranks, "sid": org.sid, "bankgroup": org.bankgroup, "bank": org.bank, "row": org.row}

@@ -19,7 +19,8 @@ arrives, or a refresh falls due.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -45,6 +46,16 @@ from pimsim.devices.rules import (
     WRREG,
 )
 from pimsim.errors import SpecError
+
+# Nothing below the replay loop allocates, so no references are counted: with every array of `Channels` that
+# would take ten times as long as the work itself.
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _step(function: _Function) -> _Function:
+    options: dict[str, Any] = {"cache": True, "_nrt": False}
+    return cast(_Function, njit(**options)(function))
+
 
 N_COMMANDS = len(COMMANDS)
 NEVER = 1 << 62
@@ -81,7 +92,8 @@ class Channels(NamedTuple):
     maint: queue of (command, rank, bank) refreshes.
     accesses[c, bank]: data commands since the bank was opened; last_row[c, rank]: clock, command and bank of
     the last row command on an even half clock.
-    place[bank]: rank, node of the stack level (sid), node of the bank group, node of the bank, so that no clock pays a division.
+    place[bank]: rank, node of the stack level (sid), node of the bank group, node of the bank, so that no
+    clock pays a division.
     """
 
     cfg: NDArray[np.int64]
@@ -167,7 +179,7 @@ def make_channels(
     )
 
 
-@njit(cache=True)
+@_step
 def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     """Earliest clock at which the rules allow `command` (bank -1: a command to a whole rank)."""
     ready, place = s.ready, s.place
@@ -180,13 +192,13 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     return int(t)
 
 
-@njit(cache=True)
+@_step
 def _raise(ready: NDArray[np.int64], c: int, node: int, command: int, clock: int) -> None:
     if ready[c, node, command] < clock:
         ready[c, node, command] = clock
 
 
-@njit(cache=True)
+@_step
 def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     """Nodes of `scope` that a command to this rank and bank touches, as (first, count)."""
     if scope == 0:
@@ -204,7 +216,7 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     return first_group + ranks * groups + rank * groups * per, groups * per
 
 
-@njit(cache=True)
+@_step
 def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
     """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
     cfg = s.cfg
@@ -284,7 +296,7 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.log_used[0] = k + 1
 
 
-@njit(cache=True)
+@_step
 def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> int:
     """Earliest clock, not before `t`, at which rules and command bus allow `command`."""
     when = max(t, earliest(s, c, command, rank, bank))
@@ -301,7 +313,7 @@ def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> in
     return when
 
 
-@njit(cache=True)
+@_step
 def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
     """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
 
@@ -331,7 +343,7 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     return -1
 
 
-@njit(cache=True)
+@_step
 def _leave_queue(s: Channels, c: int, write: int, place: int) -> None:
     x = s.scalar
     n = x[c, X_WRITES] if write else x[c, X_READS]
@@ -340,7 +352,7 @@ def _leave_queue(s: Channels, c: int, write: int, place: int) -> None:
     x[c, X_WRITES if write else X_READS] -= 1
 
 
-@njit(cache=True)
+@_step
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
     x = s.scalar
     room = s.maint.shape[1]
@@ -351,7 +363,7 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     x[c, X_MAINT_LEN] += 1
 
 
-@njit(cache=True)
+@_step
 def _refresh_due(s: Channels, c: int, t: int) -> None:
     """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
@@ -366,7 +378,7 @@ def _refresh_due(s: Channels, c: int, t: int) -> None:
         x[c, X_NEXT_REF] += cfg[C_REFI]
 
 
-@njit(cache=True)
+@_step
 def _earliest_owed(s: Channels, c: int) -> int:
     """Bank whose ACT2 falls due first, or -1."""
     best, when = -1, NEVER
@@ -377,7 +389,7 @@ def _earliest_owed(s: Channels, c: int) -> int:
     return best
 
 
-@njit(cache=True)
+@_step
 def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
     """(slot, next clock): oldest request whose row was opened for it and whose data may go now, or -1."""
     nxt, chosen, oldest = NEVER, -1, NEVER
@@ -396,7 +408,7 @@ def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
     return chosen, nxt
 
 
-@njit(cache=True)
+@_step
 def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
     head = s.scalar[c, X_MAINT_HEAD]
@@ -419,7 +431,7 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     return do, rank, -1
 
 
-@njit(cache=True)
+@_step
 def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, int]:
     """(place in its queue or -1, command, next clock) of the request to serve now."""
     cfg, x = s.cfg, s.scalar
@@ -431,6 +443,7 @@ def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, i
     write = x[c, X_WRITE_MODE]
     nxt = NEVER
     hit_older = 0  # banks with an older row hit, as a bit set
+    early_data, early_row = 0, 0  # banks of which an older request waits for the same command
     for k in range(x[c, X_WRITES] if write else x[c, X_READS]):
         index = s.order[c, write, k]
         bank = s.slots[c, index, Q_BANK]
@@ -439,22 +452,25 @@ def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, i
         row = s.open_row[c, bank]
         if row == s.slots[c, index, Q_ROW]:
             hit_older |= 1 << bank
-            if kind == ROW:
+            if kind == ROW or (early_data >> bank) & 1:
                 continue
+            early_data |= 1 << bank
             capped = cfg[C_CAP] and s.accesses[c, bank] >= cfg[C_CAP]
             if capped and s.owner[c, bank] >= 0:
                 continue  # it would close the row before the request that opened it is served
             do = (WRA if write else RDA) if capped else (WR if write else RD)
-        elif kind == COLUMN:
+        elif kind == COLUMN or (early_row >> bank) & 1:
             continue
         elif row < 0:
             if x[c, X_OWED] > 0:
                 continue
             do = ACT1
+            early_row |= 1 << bank
         else:
             if s.owner[c, bank] >= 0 or (cfg[C_GUARD] and (hit_older >> bank) & 1):
                 continue
             do = PRE
+            early_row |= 1 << bank
         when = _when(s, c, t, do, s.place[bank, 0], bank)
         if when <= t:
             return k, do, nxt
@@ -462,7 +478,7 @@ def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, i
     return -1, -1, nxt
 
 
-@njit(cache=True)
+@_step
 def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     """Issue at most one command of `kind` at clock `t`; returns the next clock worth a try."""
     cfg, x = s.cfg, s.scalar
@@ -562,7 +578,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     return t + 1
 
 
-@njit(cache=True)
+@_step
 def _close_capped(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
 
@@ -580,7 +596,7 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@njit(cache=True)
+@_step
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
@@ -589,7 +605,7 @@ def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@_step
 def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     """Act for clock `t`: one command a bus at most; returns the next clock worth a step.
 

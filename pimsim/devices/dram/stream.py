@@ -184,6 +184,11 @@ class Bench:
                 )
             reached = until  # nothing is left to do, refresh included
         self.clock = int(reached)
+        if self.channels.cfg[e.C_LOG] and self.channels.log_used[0] > len(self.channels.log):
+            raise SpecError(
+                f"the command log is full after {len(self.channels.log)} commands (clock {self.clock}); "
+                "log a smaller model or a shorter prompt"
+            )
         ended = {}
         for a in list(self._running):
             if self.requesters.state[a, d.S_END] >= 0:

@@ -146,7 +146,10 @@ def _codes(names: npt.NDArray[np.object_], spec: DramSpec, pim: PimSpec | None, 
         if command in absent:
             fail(at, f"{command}: {spec.name} has no such command")
         if command in _PIM and pim is None:
-            fail(at, f"{command} is for a PIM unit, and {spec.name} alone has none; wanted a PimSpec as well")
+            fail(
+                at,
+                f"{command} is for a PIM unit, and {spec.name} alone has none; name the PIM unit instead",
+            )
         code_of[k] = number[command]
     return code_of[which] if len(names) else np.zeros(0, dtype=np.int64)
 
