@@ -434,15 +434,6 @@ def copy_only_run(model: str, prompt: int, system: System) -> float:
     return total * 1e-12
 
 
-def total_seconds(
-    model: str, method: str | Method, prompt: int, tokens: int, system: System
-) -> tuple[float, float]:
-    """(time to first token, time to the last of `tokens`) in seconds, sampled."""
-    first = prefill_run(model, method, prompt, system).duration_ps
-    rest = sum(decode_ps(model, method, prompt + step, system) for step in range(tokens - 1))
-    return first * 1e-12, (first + rest) * 1e-12
-
-
 def simulate(
     model: str,
     method: str | Method,

@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from pimsim.run import decode_ps, prefill_run, total_seconds
+from pimsim.run import decode_ps, prefill_run
 from pimsim.system import load_system
 
 MODEL = "llama-3.2-1b"
@@ -72,7 +72,10 @@ def test_decode_takes_longer_with_more_context():
 
 def test_speed_up_grows_with_tokens_and_falls_with_the_prompt():
     def speed_up(prompt, tokens):
-        ours, host = (total_seconds(MODEL, m, prompt, tokens, PHONE)[1] for m in (DDB, "host-only"))
-        return host / ours
+        def total_ps(method):
+            decode = sum(decode_ps(MODEL, method, prompt + step, PHONE) for step in range(tokens - 1))
+            return prefill_run(MODEL, method, prompt, PHONE).duration_ps + decode
+
+        return total_ps("host-only") / total_ps(DDB)
 
     assert 1 < speed_up(192, 8) < speed_up(64, 8) < speed_up(64, 24)

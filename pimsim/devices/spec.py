@@ -7,7 +7,6 @@ Every part names its source, and a value that nobody published is marked as an e
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from pimsim.errors import SpecError
 
@@ -265,14 +264,3 @@ class CpuSpec:
     @property
     def peak_gflops(self) -> float:
         return sum(core.peak_gflops for core in self.cores)
-
-
-def spec_fields(spec: Any) -> Any:
-    """A part as plain nested dictionaries, for printing and for digests."""
-    if hasattr(spec, "__dataclass_fields__"):
-        return {f.name: spec_fields(getattr(spec, f.name)) for f in fields(spec)}
-    if isinstance(spec, dict):
-        return {str(k): spec_fields(v) for k, v in spec.items()}
-    if isinstance(spec, tuple | list):
-        return [spec_fields(v) for v in spec]
-    return spec
