@@ -124,7 +124,7 @@ class _Runner:
             yield self.env.timeout(round(cost * 1e6))
             self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
         if isinstance(work, tuple):
-            pieces = self._pieces(work, layer)
+            pieces = self._pieces(work)
             threads = [self._copy_thread(task, layer, i, core, pieces) for i, core in enumerate(numbers)]
         else:
             threads = [
@@ -187,7 +187,7 @@ class _Runner:
         if moved:
             self._span(task.name, "copy", layer, self._engine(task.team, i, core), begin)
 
-    def _pieces(self, copies: tuple[Copy, ...], layer: int) -> list[tuple[Copy, int, int]]:
+    def _pieces(self, copies: tuple[Copy, ...]) -> list[tuple[Copy, int, int]]:
         """Copies cut into pieces of whole slabs; a slab holds one column chunk of one tile of the matrix."""
         pieces = []
         layout = self.system.layout
@@ -211,7 +211,7 @@ class _Runner:
         if self.placement is None:
             return stream, (), 0
         row = self.placement.pim_rows[copy.weight.format(layer + copy.ahead)]
-        buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
+        buffers = self._buffers()
         dest = buffers[copy.ahead % len(buffers)] if buffers else 0
         lag = stream.phases[-1].lag_bytes
         if dest - lag < sum(r.size_bytes for r in self.placement.regions if r.name == "pim weights"):
@@ -226,7 +226,7 @@ class _Runner:
         work = task.work
         if isinstance(work, Gemm):
             name = work.weight.format(layer)
-            buffers = [p.base for p in self.placement.placed if p.item.startswith("buffer")]
+            buffers = self._buffers()
             here = [p.base for p in self.placement.placed if p.item == name]
             base = (
                 here[0]
@@ -241,6 +241,11 @@ class _Runner:
         if isinstance(work, Attention):
             return (self.placement.address("kv") + work.kv_bytes // 8 * i // 64 * 64,)
         return (0,)
+
+    def _buffers(self) -> list[int]:
+        """First addresses of the buffers that copies fill, in order."""
+        assert self.placement is not None
+        return [p.base for p in self.placement.placed if p.item.startswith("buffer")]
 
     def _pim(self, task: Task, layer: int) -> Any:
         work, system = task.work, self.system

@@ -67,7 +67,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             Check(
                 quantity="capacity saved with the 48 MiB buffers that 3B needs",
                 setting=f"llama-3.2-3b, {method}",
-                ours=round(float(honest["llama-3.2-3b", method]), 1),
+                ours=float(honest["llama-3.2-3b", method]),
                 unit="%",
                 tolerance=Tolerance(low=low, high=high),
                 source=DERIVED + ": (W - n x 48 MiB) / (2 W + padding)",

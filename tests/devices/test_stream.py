@@ -74,10 +74,10 @@ def test_the_order_of_streams_does_not_matter():
         assert dict(zip(order, rates, strict=True)) == wanted
 
 
+@pytest.mark.xfail(strict=True, reason="measured 1.093: eight alignments leave equal streams unequal rates")
 def test_equal_streams_get_about_equal_rates():
-    # Unpaced readers meet other banks in each of the eight alignments: their means scatter by some 4 %.
     rates = sustained(MEMORY, [(reads(window=64), 1)] * 4)
-    assert max(rates) < 1.12 * min(rates)
+    assert max(rates) < 1.05 * min(rates)
 
 
 @pytest.mark.parametrize("gap_ps", [6000.5, 32_507.11, 1e6])
@@ -108,9 +108,9 @@ def test_length_and_repetition_do_not_matter():
         ([reads(window=84)], 0.01),
         ([reads(window=64, gap_ps=6000.0)], 0.001),
         ([reads(window=64, gap_ps=8000.0, kind=f"r{i}") for i in range(4)], 0.001),
-        # Streams that saturate the channels drift until they meet in the same banks and close each
-        # other's rows: measured 5 to 20 % below the rate for spread positions, which is what is sampled.
-        ([reads(window=32, kind=f"r{i}") for i in range(4)], 0.25),
+        # Streams that saturate the channels close each other's rows, more or less by where they stand:
+        # measured 0.6 % off in sum and up to 8 % each.
+        ([reads(window=32, kind=f"r{i}") for i in range(4)], 0.05),
     ],
     ids=["window 2", "window 32", "window 84", "paced", "four paced", "four that saturate"],
 )
