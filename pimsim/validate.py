@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from pimsim.devices.dram import engine
-from pimsim.devices.dram.channel import Replayed, replay
+from pimsim.devices.dram.channel import Replayed
 from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
 from pimsim.devices.rules import CODE, COMMANDS, RuleTable, compile_rules, rules_of
@@ -197,9 +197,7 @@ def _yes(text: str) -> bool:
 
 
 def _run(config: ReferenceConfig, requests: Requests, window: int, log_rows: int = 0) -> Replayed:
-    bank, row, column = config.places(requests.address)
-    channel = config.channel(log_rows)
-    return replay(channel, requests.arrive, requests.write, bank, row, column, window)
+    return config.run(requests.arrive, requests.write, requests.address, window, log_rows)
 
 
 def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Requests) -> Iterator[Row]:
@@ -291,7 +289,7 @@ def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
             yield _unsupported(f"pairs/{path.stem}", config)
             continue
         tables = {"min_gap_cycles": config.table}
-        part = config.part()
+        part = config.part
         if part is not None:
             tables["min_gap_cycles by our rules"] = compile_rules(rules_of(part))
         pairs = _table(path, ("relation", "first", "then", "min_gap_cycles"))

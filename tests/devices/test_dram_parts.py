@@ -240,7 +240,7 @@ def test_our_rules_are_those_of_the_reference_file(name):
 def test_our_clocks_are_those_of_the_reference_file(name):
     spec = part(name, DramSpec)
     config = read_config(DRAM / "configs" / f"{REFERENCE[name]}.json")
-    described = config.part()
+    described = config.part
     assert described.geometry == spec.geometry
     assert described.density_gbit == spec.density_gbit
     assert described.tck_fs == spec.tck_fs
@@ -317,7 +317,7 @@ LOGS = sorted((DRAM / "commands").glob("*/*.csv.gz"))
 def test_the_logs_of_the_reference_are_legal(path):
     """All of them but for the defects that the README of the reference names."""
     config = read_config(DRAM / "configs" / f"{path.parent.name}.json")
-    found = audit(pd.read_csv(path), config.part())
+    found = audit(pd.read_csv(path), config.part)
     told = Counter(found["rule"].str.split(":").str[0])
     known = set()
     if config.geometry.ranks > 1:

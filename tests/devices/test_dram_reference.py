@@ -162,7 +162,7 @@ def test_a_configuration_in_our_terms():
 )
 def test_a_configuration_as_one_of_our_parts(path):
     config = read_config(path)
-    part = config.part()
+    part = config.part
     assert part is not None
     assert part.peak_bytes_per_s == pytest.approx(12.8e9)
     np.testing.assert_array_equal(configure(part, config.controller), config.cfg)

@@ -193,13 +193,11 @@ def replay_requests(
         if controller is not None or mapping is not None:
             raise SpecError(f"{device.id}: a reference configuration brings its own controller and mapping")
         used, held = device.mapping, device.controller
-        places = device.places(requests.address)
     else:
         used, held = _mapping(device, mapping), controller or Controller()
-        places = _places(device.geometry, used, requests.address)
-    run = _run(device, held, requests, places, window, 0)
+    run = _run(device, held, used, requests, window, 0)
     if log:
-        run = _run(device, held, requests, places, window, sum(run.counts.values()))
+        run = _run(device, held, used, requests, window, sum(run.counts.values()))
     return _report(device, held, used, requests, run)
 
 
@@ -229,15 +227,15 @@ def _places(geometry: DramGeometry, mapping: AddressMapping, address: NDArray[np
 def _run(
     device: DramSpec | ReferenceConfig,
     controller: Controller,
+    mapping: AddressMapping,
     requests: Requests,
-    places: Places,
     window: int,
     log_rows: int,
 ) -> Replayed:
     if isinstance(device, ReferenceConfig):
-        channel = device.channel(log_rows)
-    else:
-        channel = build(device, controller, 1, log_rows=log_rows)
+        return device.run(requests.arrive, requests.write, requests.address, window, log_rows)
+    channel = build(device, controller, 1, log_rows=log_rows)
+    places = _places(device.geometry, mapping, requests.address)
     return replay(channel, requests.arrive, requests.write, *places, window)
 
 

@@ -1,20 +1,15 @@
-"""Reference configurations: the whole device and controller of another simulator's run, from its file.
+"""Configurations of model A: shared queues, first-ready first-come first-served.
 
-A file is one JSON object; `tests/reference/dram/README.md` says where such files come from and what each
-key means. Its `constraints` become rules, its scheduler and refresh a `Controller`, its address bits an
-`AddressMapping`, so that the same engine that runs our parts runs the other simulator's device.
-
-What the engine has no counterpart for is an error that names the file and the key: other schedulers than
-the two first-ready ones (model B and C), other row policies than open and capped, unknown refresh modes,
+A file's `constraints` become rules, its scheduler and refresh a `Controller`, its address bits an
+`AddressMapping`. What the engine has no counterpart for is an error that names the file and the key: other
+schedulers than the two first-ready ones, other row policies than open and capped, unknown refresh modes,
 hashed addresses.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +19,12 @@ from numpy.typing import NDArray
 
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.channel import REFRESH_MODES, Controller
-from pimsim.devices.rules import CODE, COMMANDS, SCOPES, Rule, RuleTable, compile_rules
+from pimsim.devices.dram.config.reference import ReferenceConfig
+from pimsim.devices.rules import CODE, COMMANDS, SCOPES, Rule
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
-MODEL = "A"
 BUSES = {
     "single_command_bus": e.ONE_BUS,
     "lpddr5": e.ONE_BUS,
@@ -154,118 +149,18 @@ class _Config(msgspec.Struct, forbid_unknown_fields=True):
     constraints: list[_Constraint]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ReferenceConfig:
-    """A reference configuration in our own terms.
-
-    cycle_ps: length of a clock. timings: durations in clocks under the file's names (`nRCD`).
-    commands: the device's commands under our names. rules: its spacing rules, in the file's order.
-    mapping: fields rank (where there are several), sid (HBM3), bankgroup, bank, row, column (bursts).
-    geometry: bank groups are counted over all stack levels of a rank.
-    cfg: (C_NUM,) int64, the engine's configuration row.
-    """
-
-    id: str
-    model: str
-    standard: str
-    produced_by: str
-    cycle_ps: int
-    data_rate_mtps: int
-    geometry: DramGeometry
-    timings: dict[str, int]
-    commands: tuple[str, ...]
-    rules: tuple[Rule, ...]
-    controller: Controller
-    mapping: AddressMapping
-    cfg: NDArray[np.int64]
-
-    @property
-    def burst_bytes(self) -> int:
-        return self.mapping.transaction_bytes
-
-    @property
-    def split_activate(self) -> bool:
-        """Whether an activate is two commands, ACT1 and ACT2 (LPDDR5)."""
-        return bool(self.cfg[e.C_SPLIT_ACT])
-
-    @cached_property
-    def table(self) -> RuleTable:
-        return compile_rules(list(self.rules))
-
-    def channel(self, log_rows: int = 0) -> e.Channels:
-        """One fresh channel that keeps its first `log_rows` commands."""
-        cfg = self.cfg.copy()
-        cfg[e.C_LOG] = log_rows > 0
-        return e.make_channels(1, cfg, self.table.first, self.table.rows, self.table.rings, log_rows)
-
-    def places(
-        self, address: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Bank (counted over ranks and groups), row and column of byte addresses, each (n,) int64.
-
-        Address bits above the mapping are ignored, as the reference does.
-        """
-        inside = address & (self.mapping.capacity_bytes - 1)
-        coordinates = self.mapping.decode(inside).astype(np.int64)
-        at = {field: coordinates[:, k] for k, field in enumerate(self.mapping.fields)}
-        none = np.zeros(len(address), np.int64)
-        sids = int(self.cfg[e.C_SIDS])
-        level = at.get("rank", none) * sids + at.get("sid", none)
-        group = level * (self.geometry.bank_groups // sids) + at.get("bankgroup", none)
-        return group * self.geometry.banks_per_group + at.get("bank", none), at["row"], at["column"]
-
-    def part(self) -> DramSpec | None:
-        """The same device as one of our parts, timings in clocks; None if we have no rules for its family."""
-        if self.standard not in _PARTS:
-            return None
-        family, clock_ratio, names = _PARTS[self.standard]
-        for theirs in (*names.values(), "nRTP"):
-            if theirs not in self.timings:
-                raise SpecError(f"{self.id}: timing_cycles.{theirs} is missing")
-        clocks = {ours: self.timings[theirs] for ours, theirs in names.items()}
-        if self.standard == "LPDDR5":
-            clocks["RBTP"] = self.timings["nRTP"] - clocks["BL"]  # nRTP is counted from the command
-        else:
-            clocks["WPRE"] = _PREAMBLES[self.standard]
-        return DramSpec(
-            name=self.id,
-            family=family,
-            source=self.produced_by,
-            density_gbit=self.geometry.rank_bytes * 8 // 2**30,
-            data_rate_mtps=self.data_rate_mtps,
-            tck_fs=self.cycle_ps * 1000,
-            clock_ratio=clock_ratio,
-            geometry=self.geometry,
-            timings={name: AtLeast(ck=value) for name, value in clocks.items()},
-        )
-
-
-def read_config(path: str | Path) -> ReferenceConfig:
-    """The configuration in `path`; a SpecError names the file and the key that is wrong or not modelled."""
-    path = Path(path)
-    try:
-        raw = msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise SpecError(f"{path}: wanted one JSON object, not {type(raw).__name__}")
+def build(path: Path, raw: dict[str, Any]) -> ReferenceConfig:
+    """The configuration that `raw`, the object in the file, describes."""
     _check_modelled(path, raw)
     try:
-        read = msgspec.convert(raw, _Config)
-    except msgspec.ValidationError as error:
-        raise SpecError(f"{path}: {error}") from None
-    try:
-        return _build(read)
-    except SpecError as error:
+        return _build(msgspec.convert(raw, _Config))
+    except (msgspec.ValidationError, SpecError) as error:
         raise SpecError(f"{path}: {error}") from None
 
 
 def _check_modelled(path: Path, raw: dict[str, Any]) -> None:
     """Refuse what the engine has no counterpart for, before the rest of such a file is looked at."""
     wanted: dict[str, tuple[str | None, ...]] = {
-        "model": (MODEL,),
         "controller.kind": KINDS,
         "controller.scheduler": tuple(SCHEDULERS),
         "controller.wck_sync_mode": (*DATA_CLOCKS, None),
@@ -353,6 +248,33 @@ def _build(read: _Config) -> ReferenceConfig:
         controller=controller,
         mapping=mapping,
         cfg=_configure(read, geometry, controller),
+        part=_part(read, geometry),
+    )
+
+
+def _part(read: _Config, geometry: DramGeometry) -> DramSpec | None:
+    """The device as one of our parts, timings in clocks; None if we have no rules for its family."""
+    if read.standard not in _PARTS:
+        return None
+    family, clock_ratio, names = _PARTS[read.standard]
+    for theirs in (*names.values(), "nRTP"):
+        if theirs not in read.timing_cycles:
+            raise SpecError(f"{read.id}: timing_cycles.{theirs} is missing")
+    clocks = {ours: read.timing_cycles[theirs] for ours, theirs in names.items()}
+    if read.standard == "LPDDR5":
+        clocks["RBTP"] = read.timing_cycles["nRTP"] - clocks["BL"]  # nRTP is counted from the command
+    else:
+        clocks["WPRE"] = _PREAMBLES[read.standard]
+    return DramSpec(
+        name=read.id,
+        family=family,
+        source=read.produced_by,
+        density_gbit=geometry.rank_bytes * 8 // 2**30,
+        data_rate_mtps=read.speed.data_rate_MTps,
+        tck_fs=read.speed.cycle_ps * 1000,
+        clock_ratio=clock_ratio,
+        geometry=geometry,
+        timings={name: AtLeast(ck=value) for name, value in clocks.items()},
     )
 
 
