@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from pimsim.devices.dram import engine
+from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import Replayed
 from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
-from pimsim.devices.rules import CODE, COMMANDS, RuleTable, compile_rules, rules_of
+from pimsim.devices.rules import CODE, COMMANDS, DATA, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
 
 COLUMNS = ("case", "quantity", "ours", "reference", "error")
@@ -107,6 +108,7 @@ class _Case:
     window: int
     cycles: int
     latency: str
+    last_data: str
     row_hits: int
     traced: bool
     counts: dict[str, int]
@@ -176,6 +178,7 @@ def _cases(path: Path) -> list[_Case]:
                     window=int(held["window"]),
                     cycles=int(held["cycles"]),
                     latency=held["avg_read_latency"],
+                    last_data=held.get("last_data_cmd_cycle") or "",
                     row_hits=int(held["data_cmds_row_hit"]),
                     traced=_yes(held["command_trace"]),
                     counts={
@@ -184,6 +187,8 @@ def _cases(path: Path) -> list[_Case]:
                 )
                 if case.latency:
                     float(case.latency)
+                if case.last_data:
+                    int(case.last_data)
             except (TypeError, ValueError, AttributeError) as error:
                 raise SpecError(f"{path}:{lines.line_num}: {error}") from None
             cases.append(case)
@@ -213,6 +218,12 @@ def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Reque
         ours = run.counts.get(_ours(name), 0)
         yield _row(case.case, f"n_{name}", ours, case.counts.get(name, 0))
     yield _row(case.case, "data_cmds_row_hit", run.row_hits, case.row_hits)
+    if case.last_data and isinstance(config.controller, BankQueues):  # writes go on after their completion
+        kept = _run(config, requests, case.window, sum(run.counts.values())).log
+        data = kept.loc[kept["command"].isin(DATA), "clock"] if kept is not None else pd.Series(dtype=int)
+        yield _row(
+            case.case, "last_data_cmd_cycle", int(data.max()) if len(data) else -1, int(case.last_data)
+        )
     if not case.traced:
         return
     name = case.case.removeprefix(f"{case.config}/")

@@ -33,7 +33,10 @@ ACTAB, MACAB, WRREG, RDRES, MODE = range(12, 17)
 
 @dataclass(frozen=True)
 class Rule:
-    """`before` waits `wait` clocks from the `window`-th last `after` in the same `scope`."""
+    """`before` waits `wait` clocks from the `window`-th last `after` in the same `scope`.
+
+    counted: further commands that take a place in the window without starting this rule's wait.
+    """
 
     scope: str
     after: tuple[str, ...]
@@ -41,6 +44,7 @@ class Rule:
     wait: int
     window: int = 1
     sibling: bool = False
+    counted: tuple[str, ...] = ()
 
 
 READS, WRITES = ("RD", "RDA"), ("WR", "WRA")
@@ -87,7 +91,7 @@ def compile_rules(rules: list[Rule]) -> RuleTable:
                     key = (a, scope, b, int(rule.sibling))
                     plain[key] = max(plain.get(key, 0), rule.wait)
         else:
-            ring = (scope, rule.window, sum(1 << a for a in after))
+            ring = (scope, rule.window, sum(1 << a for a in {*after, *_codes(rule, rule.counted)}))
             if ring not in rings:
                 rings.append(ring)
             index = rings.index(ring)

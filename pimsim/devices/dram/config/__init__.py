@@ -12,13 +12,17 @@ from typing import Any
 
 import msgspec
 
-from pimsim.devices.dram.config import model_a
+from pimsim.devices.dram.config import model_a, model_b, model_c
 from pimsim.devices.dram.config.reference import ReferenceConfig
 from pimsim.errors import SpecError
 
 __all__ = ["ReferenceConfig", "read_config"]
 
-MODELS: dict[str, Callable[[Path, dict[str, Any]], ReferenceConfig]] = {"A": model_a.build}
+MODELS: dict[str, Callable[[Path, dict[str, Any]], ReferenceConfig]] = {
+    "A": model_a.build,
+    "B": model_b.build,
+    "C": model_c.build,
+}
 
 
 def read_config(path: str | Path) -> ReferenceConfig:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pimsim.devices.dram import bank_machines, bank_queues
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.channel import Controller, Replayed, replay
 from pimsim.devices.rules import Rule, RuleTable, compile_rules
@@ -37,7 +38,7 @@ class ReferenceConfig:
     timings: dict[str, int]
     commands: tuple[str, ...]
     rules: tuple[Rule, ...]
-    controller: Controller
+    controller: Controller | bank_queues.BankQueues | bank_machines.BankMachines
     mapping: AddressMapping
     cfg: NDArray[np.int64]
     part: DramSpec | None = None
@@ -86,4 +87,10 @@ class ReferenceConfig:
         log_rows: int = 0,
     ) -> Replayed:
         """Requests offered in order to a fresh channel: see `channel.replay`."""
+        if isinstance(self.controller, bank_queues.BankQueues):
+            channel, places = self.channel(log_rows), self.places(address)
+            return bank_queues.replay(channel, self.controller, arrive, write, *places, window, address)
+        if isinstance(self.controller, bank_machines.BankMachines):
+            channel, places = self.channel(log_rows), self.places(address)
+            return bank_machines.replay(channel, self.controller, arrive, write, *places, window)
         return replay(self.channel(log_rows), arrive, write, *self.places(address), window)
