@@ -23,7 +23,7 @@ PART = part("lpddr5x-8533-16gb-x16", DramSpec)
     [
         ({"read_queue": 0}, "controller fr-fcfs: read_queue=0; wanted at least 1"),
         ({"write_queue": 0}, "write_queue=0"),
-        ({"write_low": 27}, "write marks low=27, high=25; wanted 0 <= low"),
+        ({"write_low": 27}, "write marks low=27, high=25; wanted 1 <= low"),
         ({"write_low": -1}, "write marks low=-1"),
         ({"write_high": 33}, "high <= write_queue=32"),
         ({"refresh": "allbank"}, "refresh='allbank'; did you mean 'all_bank'"),
@@ -57,9 +57,9 @@ def test_a_part_without_a_timing_is_named():
 def test_channels_of_a_part_with_pim_know_its_commands():
     plain = ch.build(PART, ch.Controller(), 2)
     pim = ch.build(PART, ch.Controller(), 2, part("lpddr5x-pim-8533", PimSpec))
-    assert len(pim.rule_rows) > len(plain.rule_rows)
+    assert len(pim.kept) > len(plain.kept)
     nodes = 1 + 2 + 2 + 8 + 32  # channel, ranks, one stack level a rank, bank groups, banks
-    assert pim.ready.shape == plain.ready.shape == (2, nodes, e.N_COMMANDS)
+    assert pim.ready.shape == plain.ready.shape == (2, nodes * e.N_COMMANDS)
 
 
 # Address tables

@@ -16,7 +16,7 @@ from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.audit import audit
 from pimsim.devices.dram.audit.waits import NAMES
-from pimsim.devices.dram.channel import Controller, build, replay
+from pimsim.devices.dram.channel import Controller, build, configure, replay
 from pimsim.devices.dram.config import read_config
 from pimsim.devices.rules import CODE, COMMANDS, FAMILIES, SCOPES, RuleTable, compile_rules, rules_of
 from pimsim.devices.rules.lpddr import lpddr4_waits
@@ -258,9 +258,8 @@ def spacing(spec, table, relation, first, then):
         "other_rank": (g.banks, 1),
         "same_rank": (0, 0),
     }[relation]
-    channel = build(spec, Controller(refresh="none"), 1)._replace(
-        rule_first=table.first, rule_rows=table.rows
-    )
+    cfg = configure(spec, Controller(refresh="none"))
+    channel = e.make_channels(1, cfg, table.first, table.rows, table.rings)
     e.issue(channel, 0, 0, CODE[first], 0, -1 if first == "REFAB" else 0, -1, -1)
     return max(1, int(e.earliest(channel, 0, CODE[then], rank, -1 if then == "REFAB" else bank)))
 

@@ -172,17 +172,6 @@ def first_refresh(interval: int, ranks: int) -> list[int]:
     return [-(-(interval * ranks - turn * interval) // ranks) for turn in turns]
 
 
-def _bus_clocks(channel: e.Channels) -> NDArray[np.int64]:
-    """Clocks of the command bus of every command: how long after it a precharge must wait in any case."""
-    clocks = np.ones(e.N_COMMANDS, np.int64)
-    for command in range(e.N_COMMANDS):
-        for r in range(channel.rule_first[command], channel.rule_first[command + 1]):
-            scope, before, wait, ring, _ = channel.rule_rows[r]
-            if scope == 0 and before == PRE and ring < 0:
-                clocks[command] = max(1, wait)
-    return clocks
-
-
 def make_machines(channel: e.Channels, controller: BankMachines, window: int, requests: int) -> Machines:
     """Idle machines for a fresh channel."""
     cfg = channel.cfg
@@ -219,7 +208,7 @@ def make_machines(channel: e.Channels, controller: BankMachines, window: int, re
         setting=setting,
         scalar=scalar,
         best=zeros(B_NUM),
-        clocks=_bus_clocks(channel),
+        clocks=channel.bus,
         queue=zeros(banks, room),
         rows=zeros(banks, room),
         queued=zeros(banks),
@@ -252,7 +241,7 @@ def _want(s: e.Channels, m: Machines, bank: int, requests: NDArray[np.int64]) ->
     if n == 0:
         m.command[bank] = -1
         return
-    if s.cfg[e.C_SPLIT_ACT] and s.owed[0, bank] >= 0:
+    if s.cfg[e.C_SPLIT_ACT] and s.scalar[0, e.X_OWED_BANK] == bank:
         m.command[bank] = ACT2
         return
     if row < 0:
@@ -351,7 +340,7 @@ def _scan(s: e.Channels, m: Machines, t: int, kind: int) -> None:
                 key = (when + m.clocks[command]) << KEY_SHIFT
                 if key < first:
                     first, chosen = key, -2 - rank
-    owed = s.cfg[e.C_SPLIT_ACT] and s.scalar[0, e.X_OWED] > 0
+    owed = s.cfg[e.C_SPLIT_ACT] and s.scalar[0, e.X_OWED_BANK] >= 0
     for bank in range(m.command.shape[0]):
         command = m.command[bank]
         if command < 0 or (m.blocked[bank] and command != ACT2) or (owed and command == ACT1):
@@ -404,19 +393,15 @@ def _keep_deadline(s: e.Channels, m: Machines) -> None:
 
     A data command that must start the data clock takes two clocks, so that a deadline in its second counts.
     """
-    best = m.best
-    if m.scalar[X_CAS] >= 0 or s.scalar[0, e.X_OWED] == 0:
+    best, bank = m.best, s.scalar[0, e.X_OWED_BANK]
+    if m.scalar[X_CAS] >= 0 or bank < 0:
         return
-    for bank in range(m.command.shape[0]):
-        deadline = s.owed[0, bank]
-        if deadline < 0:
-            continue
-        rank = s.place[bank, 0]
-        starts = s.cfg[e.C_SYNC] and best[B_COMMAND] in (RD, WR, RDA, WRA)
-        if deadline <= best[B_WHEN] + (1 if starts and best[B_WHEN] >= s.wck_until[0, best[B_RANK]] else 0):
-            best[B_WHEN] = max(m.scalar[X_BUS], min(deadline, best[B_WHEN]))
-            best[B_COMMAND], best[B_RANK], best[B_BANK] = ACT2, rank, bank
-            best[B_REQUEST] = m.request[bank]
+    rank, deadline = s.place[bank, 0], s.scalar[0, e.X_OWED_BY]
+    starts = s.cfg[e.C_SYNC] and best[B_COMMAND] in (RD, WR, RDA, WRA)
+    if deadline <= best[B_WHEN] + (1 if starts and best[B_WHEN] >= s.wck_until[0, best[B_RANK]] else 0):
+        best[B_WHEN] = max(m.scalar[X_BUS], min(deadline, best[B_WHEN]))
+        best[B_COMMAND], best[B_RANK], best[B_BANK] = ACT2, rank, bank
+        best[B_REQUEST] = m.request[bank]
 
 
 @_step

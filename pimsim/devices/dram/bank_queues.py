@@ -510,7 +510,7 @@ def _issue(s: e.Channels, q: Queues, t: int, bank: int, place: int, command: int
     q.when[bank] = _bound(s, q, bank) if q.bank[bank, B_LENGTH] else e.NEVER
 
 
-@e._step
+@e.compiled
 def _refresh(s: e.Channels, q: Queues, t: int) -> tuple[int, int]:
     """(command, next clock): issue what the oldest due refresh needs, if it may go now; else command -1."""
     x, nxt = q.x, e.NEVER
@@ -539,7 +539,7 @@ def _refresh(s: e.Channels, q: Queues, t: int) -> tuple[int, int]:
     return -1, nxt
 
 
-@e._step
+@e.compiled
 def _finish(s: e.Channels, q: Queues, t: int) -> tuple[bool, int]:
     """Go on with a started data clock or a split activate: (whether nothing else may go, next clock)."""
     x = q.x
@@ -600,7 +600,7 @@ def _clock(s: e.Channels, q: Queues, t: int) -> int:
     return int(nxt)
 
 
-@e._step
+@e.compiled
 def _outstanding(q: Queues, t: int, accepted: int) -> tuple[int, int]:
     """(requests not complete before clock `t`, first completion of one)."""
     first = e.NEVER
@@ -615,7 +615,7 @@ def _outstanding(q: Queues, t: int, accepted: int) -> tuple[int, int]:
     return accepted, first
 
 
-@e._step
+@e.compiled
 def _run(s: e.Channels, q: Queues, arrive: NDArray[np.int64]) -> int:
     """Drive channel 0 with the requests; returns the clock of the last completion, -1 if it never comes."""
     x, n, window = q.x, len(arrive), q.x[X_WINDOW]

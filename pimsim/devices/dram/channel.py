@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pimsim.devices.dram import drive
 from pimsim.devices.dram import engine as e
 from pimsim.devices.rules import ACT1, COMMANDS, LPDDR4_BUS_CK, RuleTable, compile_rules, rules_of
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
@@ -46,10 +47,10 @@ class Controller:
         for name in ("read_queue", "write_queue"):
             if getattr(self, name) < 1:
                 raise SpecError(f"controller {self.name}: {name}={getattr(self, name)}; wanted at least 1")
-        if not 0 <= self.write_low <= self.write_high + 1 <= self.write_queue + 1:
+        if not 1 <= self.write_low <= self.write_high + 1 <= self.write_queue + 1:
             raise SpecError(
                 f"controller {self.name}: write marks low={self.write_low}, high={self.write_high}; "
-                f"wanted 0 <= low <= high + 1 and high <= write_queue={self.write_queue}"
+                f"wanted 1 <= low <= high + 1 and high <= write_queue={self.write_queue}"
             )
         if self.refresh not in REFRESH_MODES:
             raise SpecError(
@@ -181,7 +182,10 @@ def replay(
         raise SpecError(f"window={window}; wanted 0 (no limit) or a count of requests")
     accepted = np.full(len(arrive), -1, np.int64)
     done = np.full(len(arrive), -1, np.int64)
-    last = e.replay(channel, arrive, write, bank, row, column, window, accepted, done)
+    last = drive.run_requests(
+        channel, arrive, write, bank, row, column, window, accepted, done, np.zeros(2, np.int64),
+        np.zeros(max(1, window), np.int64),
+    )  # fmt: skip
     if last < 0:
         first = int(np.argmax(done < 0))
         raise SpecError(f"request {first} can never complete: no command can issue any more")

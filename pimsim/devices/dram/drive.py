@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pimsim.devices.dram.engine import (
@@ -24,9 +23,15 @@ from pimsim.devices.dram.engine import (
     C_RL,
     C_SYNC,
     NEVER,
+    PER_BANK,
     X_NEXT_REF,
+    X_OPENED,
+    X_READS,
+    X_REFRESHES,
+    X_WRITES,
     Channels,
     accept,
+    compiled,
     earliest,
     issue,
     step,
@@ -36,6 +41,7 @@ from pimsim.devices.rules import ACTAB, CAS_RD, CAS_WR, MACAB, MODE, PREA, RDRES
 MAX_PHASES = 3
 MAX_LOOPS = 5
 RING = 512  # completions that one requester may have waiting; bounds its window
+PATIENCE = 64  # refreshes of every rank or bank after which a request that waits counts as stuck
 TICKS = 256  # issue intervals are in 1/256 clock
 
 # Requesters.par columns
@@ -86,7 +92,7 @@ def make_requesters(n: int, lut: NDArray[np.int64]) -> Requesters:
     )
 
 
-@njit(cache=True)
+@compiled
 def decode(lut: NDArray[np.int64], which: int, address: int) -> int:
     """Coordinates of a byte address packed as channel | bank << 8 | column << 20 | row << 36."""
     packed = 0
@@ -95,7 +101,7 @@ def decode(lut: NDArray[np.int64], which: int, address: int) -> int:
     return packed
 
 
-@njit(cache=True)
+@compiled
 def _return(g: Requesters, a: int, clock: int) -> None:
     """Note that one burst of requester `a` comes back at `clock`, in order."""
     st = g.state
@@ -106,7 +112,7 @@ def _return(g: Requesters, a: int, clock: int) -> None:
     st[a, S_WHEN] = min(st[a, S_WHEN], clock)
 
 
-@njit(cache=True)
+@compiled
 def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) -> int:
     """Let requester `a` do all it can at clock `t`; returns when to look at it again."""
     st, par, phase = g.state, g.par, g.phase
@@ -173,17 +179,24 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
             st[a, S_PHASE] = p
 
 
-@njit(cache=True)
 def advance(
     s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int
-) -> int:  # fmt: skip
+) -> int:
     """Advance channels and requesters from clock `t`; stop before `until` or after a requester's end.
 
     running: numbers of the requesters in use. Returns the clock reached; a requester that ended has
     its last clock in state S_END (which may lie ahead by its own last pause), -1 while it runs.
     Returns -1 if nothing can ever happen again.
     """
-    out = np.zeros(2, np.int64)
+    return int(_advance(s, g, wake, running, t, until, np.zeros(2, np.int64)))
+
+
+@compiled
+def _advance(
+    s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int,
+    out: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """`advance`; out: (2,), the last command's request and its completion."""
     st = g.state
     while t < until:
         ended = False
@@ -227,7 +240,7 @@ def advance(
 G_COMMAND, G_RANK, G_BANK, G_ROW, G_COLUMN, G_FENCE, G_NUM = range(7)
 
 
-@njit(cache=True)
+@compiled
 def _refresh_rank(s: Channels, c: int, t: int, rank: int, row: int) -> int:
     """Close the rank, refresh it and open all-bank row `row` again (-1: leave closed); returns the clock."""
     if row >= 0:
@@ -241,7 +254,6 @@ def _refresh_rank(s: Channels, c: int, t: int, rank: int, row: int) -> int:
     return t
 
 
-@njit(cache=True)
 def run_program(
     s: Channels,
     c: int,
@@ -261,12 +273,29 @@ def run_program(
 
     lost: clocks are added by cause: 0 waiting for the host, 1 fences, 2 refresh commands and reopened rows.
     """
+    done = np.zeros(max(1, window), np.int64)
+    open_row = np.full(int(s.cfg[C_RANKS]), -1, np.int64)
+    return int(_run_program(s, c, program, t, window, path, fence, lost, done, open_row))
+
+
+@compiled
+def _run_program(
+    s: Channels,
+    c: int,
+    program: NDArray[np.int64],
+    t: int,
+    window: int,
+    path: int,
+    fence: int,
+    lost: NDArray[np.int64],
+    done: NDArray[np.int64],
+    open_row: NDArray[np.int64],
+) -> int:
+    """`run_program`; done: (max(1, window),) completion clocks of the last triggers; open_row: (ranks,)."""
     cfg = s.cfg
     ranks = cfg[C_RANKS]
-    done = np.zeros(max(1, window), np.int64)  # completion clocks of the last `window` triggers
     at = 0
     last_done = t
-    open_row = np.full(ranks, -1, np.int64)
     t -= 1
     for k in range(program.shape[0]):
         command, rank = program[k, G_COMMAND], program[k, G_RANK]
@@ -303,3 +332,84 @@ def run_program(
                 at = (at + 1) % window
         t = when
     return max(t + 1, last_done)
+
+
+@compiled
+def run_requests(
+    s: Channels, arrive: NDArray[np.int64], write: NDArray[np.int64], bank: NDArray[np.int64],
+    row: NDArray[np.int64], col: NDArray[np.int64], window: int, accepted: NDArray[np.int64],
+    done: NDArray[np.int64], out: NDArray[np.int64], pending: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Drive channel 0 with a request list in order; fills `accepted` and `done`; returns the last clock.
+
+    One request is offered a clock, oldest first, while fewer than `window` are outstanding (0: no limit).
+    out: (2,) and pending: (max(1, window),) int64, scratch: the last command's request, and the clocks at
+    which outstanding requests complete.
+    What falls due until the last completion is issued too, such as a refresh while the last data arrive.
+    Returns -1 if the requests that are left can never complete.
+    """
+    n = len(arrive)
+    progress = 0  # refreshes until a request was last accepted or done
+    patience = PATIENCE * (s.open_row.shape[1] if s.cfg[C_REFRESH] == PER_BANK else s.cfg[C_RANKS])
+    outstanding = 0
+    unfinished = n
+    at, t, last = 0, 0, 0
+    wake = 0
+    while unfinished > 0:
+        offered = NEVER
+        if at < n:
+            if window:
+                k = 0
+                while k < outstanding:
+                    if pending[k] >= 0 and pending[k] < t:
+                        pending[k] = pending[outstanding - 1]
+                        outstanding -= 1
+                    else:
+                        k += 1
+            if arrive[at] > t:
+                offered = arrive[at]
+            elif window and outstanding >= window:
+                for k in range(outstanding):
+                    if pending[k] >= 0:
+                        offered = min(offered, pending[k] + 1)
+            else:
+                status = accept(s, 0, t, write[at], bank[at], row[at], col[at], at)
+                if status != -2:
+                    accepted[at] = t
+                    if status >= 0:
+                        done[at] = status
+                        last = max(last, status)
+                        unfinished -= 1
+                        if window:
+                            pending[outstanding] = status
+                            outstanding += 1
+                    elif window:
+                        pending[outstanding] = -1 - at
+                        outstanding += 1
+                    at += 1
+                    wake = t
+                    offered = t + 1
+                    progress = s.scalar[0, X_REFRESHES]
+        if wake <= t:
+            wake = step(s, 0, t, out)
+            if out[0] >= 0:
+                done[out[0]] = out[1]
+                last = max(last, out[1])
+                unfinished -= 1
+                progress = s.scalar[0, X_REFRESHES]
+                if window:
+                    for k in range(outstanding):
+                        if pending[k] == -1 - out[0]:
+                            pending[k] = out[1]
+                            break
+        nxt = min(wake, offered)
+        if nxt >= NEVER:
+            return -1
+        if s.scalar[0, X_REFRESHES] - progress > patience:
+            if s.scalar[0, X_READS] or s.scalar[0, X_WRITES] or s.scalar[0, X_OPENED]:
+                return -1
+            progress = s.scalar[0, X_REFRESHES]
+        t = nxt
+    while wake <= last:
+        wake = step(s, 0, wake, out)
+    return last

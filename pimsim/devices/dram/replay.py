@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pimsim.devices.dram.bank_machines import BankMachines
+from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import Controller, Replayed, build, replay
 from pimsim.devices.dram.config import ReferenceConfig
 from pimsim.devices.dram.requests import Requests, read_trace
@@ -24,6 +26,7 @@ from pimsim.devices.spec import DramGeometry, DramSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
+AnyController = Controller | BankQueues | BankMachines
 Places = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 ORDER = ("row", "rank", "bank", "bankgroup", "column")
 """Fields of the default mapping, most significant first."""
@@ -42,7 +45,7 @@ class ReplayReport:
 
     device: str
     mapping: str
-    controller: Controller
+    controller: AnyController
     requests: int
     reads: int
     writes: int
@@ -154,7 +157,7 @@ def replay_file(
     path: str | Path,
     device: DramSpec | ReferenceConfig,
     *,
-    controller: Controller | None = None,
+    controller: AnyController | None = None,
     mapping: str | AddressMapping | None = None,
     window: int = 0,
     log: bool = False,
@@ -181,7 +184,7 @@ def replay_requests(
     requests: Requests,
     device: DramSpec | ReferenceConfig,
     *,
-    controller: Controller | None = None,
+    controller: AnyController | None = None,
     mapping: str | AddressMapping | None = None,
     window: int = 0,
     log: bool = False,
@@ -226,7 +229,7 @@ def _places(geometry: DramGeometry, mapping: AddressMapping, address: NDArray[np
 
 def _run(
     device: DramSpec | ReferenceConfig,
-    controller: Controller,
+    controller: AnyController,
     mapping: AddressMapping,
     requests: Requests,
     window: int,
@@ -241,7 +244,7 @@ def _run(
 
 def _report(
     device: DramSpec | ReferenceConfig,
-    controller: Controller,
+    controller: AnyController,
     mapping: AddressMapping,
     requests: Requests,
     run: Replayed,

@@ -200,8 +200,8 @@ class Bench:
     def _waiting(self) -> bool:
         """Whether a channel still has requests, refreshes or a half-issued command."""
         s = self.channels.scalar
-        counts = s[:, [e.X_READS, e.X_WRITES, e.X_ACTIVE, e.X_MAINT_LEN, e.X_OWED]]
-        return bool((counts > 0).any() or (s[:, e.X_CAS_SLOT] >= 0).any())
+        held = s[:, [e.X_READS, e.X_WRITES, e.X_OPENED, e.X_MAINT_LEN]]
+        return bool((held != 0).any() or (s[:, [e.X_CAS_SLOT, e.X_OWED_BANK]] >= 0).any())
 
     def drain(self) -> None:
         """Run until no request waits in any channel."""

@@ -1,7 +1,7 @@
-"""The compiled command scheduler of DRAM channels: one decision a clock, idle clocks skipped.
+"""The command scheduler of DRAM channels as it reads in its description, in plain Python and slow.
 
-Everything here is plain arrays and integers so that Numba compiles it once. `channel.py` builds the
-state and names things; nothing else imports this file.
+Every clock at which something could go is visited, and every request in the queues is looked at in order of
+age. The compiled engine is tested against it, clock for clock.
 
 What one channel does in a clock, in this order:
 
@@ -19,11 +19,9 @@ arrives, or a refresh falls due.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from pimsim.devices.rules import (
@@ -46,16 +44,6 @@ from pimsim.devices.rules import (
     WRREG,
 )
 from pimsim.errors import SpecError
-
-# Nothing below the replay loop allocates, so no references are counted: with every array of `Channels` that
-# would take ten times as long as the work itself.
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _step(function: _Function) -> _Function:
-    options: dict[str, Any] = {"cache": True, "_nrt": False}
-    return cast(_Function, njit(**options)(function))
-
 
 N_COMMANDS = len(COMMANDS)
 NEVER = 1 << 62
@@ -179,7 +167,6 @@ def make_channels(
     )
 
 
-@_step
 def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     """Earliest clock at which the rules allow `command` (bank -1: a command to a whole rank)."""
     ready, place = s.ready, s.place
@@ -192,13 +179,11 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     return int(t)
 
 
-@_step
 def _raise(ready: NDArray[np.int64], c: int, node: int, command: int, clock: int) -> None:
     if ready[c, node, command] < clock:
         ready[c, node, command] = clock
 
 
-@_step
 def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     """Nodes of `scope` that a command to this rank and bank touches, as (first, count)."""
     if scope == 0:
@@ -216,7 +201,6 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     return first_group + ranks * groups + rank * groups * per, groups * per
 
 
-@_step
 def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
     """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
     cfg = s.cfg
@@ -296,7 +280,6 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.log_used[0] = k + 1
 
 
-@_step
 def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> int:
     """Earliest clock, not before `t`, at which rules and command bus allow `command`."""
     when = max(t, earliest(s, c, command, rank, bank))
@@ -313,7 +296,6 @@ def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> in
     return when
 
 
-@_step
 def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
     """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
 
@@ -343,7 +325,6 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     return -1
 
 
-@_step
 def _leave_queue(s: Channels, c: int, write: int, place: int) -> None:
     x = s.scalar
     n = x[c, X_WRITES] if write else x[c, X_READS]
@@ -352,7 +333,6 @@ def _leave_queue(s: Channels, c: int, write: int, place: int) -> None:
     x[c, X_WRITES if write else X_READS] -= 1
 
 
-@_step
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
     x = s.scalar
     room = s.maint.shape[1]
@@ -363,7 +343,6 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     x[c, X_MAINT_LEN] += 1
 
 
-@_step
 def _refresh_due(s: Channels, c: int, t: int) -> None:
     """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
@@ -378,7 +357,6 @@ def _refresh_due(s: Channels, c: int, t: int) -> None:
         x[c, X_NEXT_REF] += cfg[C_REFI]
 
 
-@_step
 def _earliest_owed(s: Channels, c: int) -> int:
     """Bank whose ACT2 falls due first, or -1."""
     best, when = -1, NEVER
@@ -389,7 +367,6 @@ def _earliest_owed(s: Channels, c: int) -> int:
     return best
 
 
-@_step
 def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
     """(slot, next clock): oldest request whose row was opened for it and whose data may go now, or -1."""
     nxt, chosen, oldest = NEVER, -1, NEVER
@@ -408,7 +385,6 @@ def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
     return chosen, nxt
 
 
-@_step
 def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
     head = s.scalar[c, X_MAINT_HEAD]
@@ -431,7 +407,6 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     return do, rank, -1
 
 
-@_step
 def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, int]:
     """(place in its queue or -1, command, next clock) of the request to serve now."""
     cfg, x = s.cfg, s.scalar
@@ -478,7 +453,6 @@ def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, i
     return -1, -1, nxt
 
 
-@_step
 def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     """Issue at most one command of `kind` at clock `t`; returns the next clock worth a try."""
     cfg, x = s.cfg, s.scalar
@@ -578,7 +552,6 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     return t + 1
 
 
-@_step
 def _close_capped(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
 
@@ -596,7 +569,6 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@_step
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
@@ -605,7 +577,6 @@ def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     return False
 
 
-@_step
 def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     """Act for clock `t`: one command a bus at most; returns the next clock worth a step.
 
@@ -627,7 +598,6 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     return nxt
 
 
-@njit(cache=True)
 def replay(
     s: Channels, arrive: NDArray[np.int64], write: NDArray[np.int64], bank: NDArray[np.int64],
     row: NDArray[np.int64], col: NDArray[np.int64], window: int, accepted: NDArray[np.int64],

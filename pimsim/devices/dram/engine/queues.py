@@ -1,0 +1,192 @@
+"""Queues of requests: one for reads, one for writes, each threaded by bank.
+
+Every bank knows of each queue the oldest request that hits its open row and the oldest that does not: no
+other request of the bank can be next.
+"""
+
+from __future__ import annotations
+
+from pimsim.devices.dram.engine.state import (
+    C_READQ,
+    C_WRITEQ,
+    X_AGE,
+    X_COUNTED,
+    X_FREE,
+    X_LAST_READ,
+    X_NEW,
+    X_OLDEST_READ_MISS,
+    X_READ_HITS,
+    X_READS,
+    X_WRITES,
+    X_YOUNGEST_READ_MISS,
+    Channels,
+    compiled,
+    index,
+    inlined,
+)  # fmt: skip
+
+NOTHING = -1
+"""X_NEW when no request that can be the next of its bank was accepted since the last step."""
+
+
+@compiled
+def _next_of_kind(s: Channels, c: int, slot: int, row: int, hit: bool) -> int:
+    """First request from `slot` on that hits `row` (or does not), or -1."""
+    while slot >= 0 and (s.slots[c, slot].row == row) != hit:
+        slot = s.slots[c, slot].next
+    return slot
+
+
+@inlined
+def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
+    s.lists[c, 2 * bank + queue].hit = slot
+    s.banks[c, bank].hit_bound = 0
+    if slot >= 0:
+        s.scalar[c, X_READ_HITS + queue] |= 1 << bank
+    else:
+        s.scalar[c, X_READ_HITS + queue] &= ~(1 << bank)
+
+
+@compiled
+def _set_oldest_miss(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
+    """Note it, and keep the oldest misses of all banks in order of age."""
+    x, slots = s.scalar, s.slots
+    s.banks[c, bank].miss_bound = 0
+    was = s.lists[c, 2 * bank + queue].miss
+    if was == slot:
+        return
+    s.lists[c, 2 * bank + queue].miss = slot
+    if was >= 0:
+        younger, older = slots[c, was].younger, slots[c, was].older
+        if older >= 0:
+            slots[c, older].younger = younger
+        else:
+            x[c, X_OLDEST_READ_MISS + queue] = younger
+        if younger >= 0:
+            slots[c, younger].older = older
+        else:
+            x[c, X_YOUNGEST_READ_MISS + queue] = older
+    if slot >= 0:
+        younger, older, age = -1, x[c, X_YOUNGEST_READ_MISS + queue], slots[c, slot].age
+        while older >= 0 and slots[c, older].age > age:
+            younger, older = older, slots[c, older].older
+        slots[c, slot].younger = younger
+        slots[c, slot].older = older
+        if older >= 0:
+            slots[c, older].younger = slot
+        else:
+            x[c, X_OLDEST_READ_MISS + queue] = slot
+        if younger >= 0:
+            slots[c, younger].older = slot
+        else:
+            x[c, X_YOUNGEST_READ_MISS + queue] = slot
+
+
+@inlined
+def forget_bounds(s: Channels, c: int, bank: int) -> None:
+    """A command to the bank may let its requests go."""
+    s.banks[c, bank].opened_bound = 0
+    s.banks[c, bank].hit_bound = 0
+    s.banks[c, bank].miss_bound = 0
+
+
+@compiled
+def reclassify(s: Channels, c: int, bank: int) -> None:
+    """Find the oldest hits and misses of a bank anew: another row is open now, or none."""
+    bank = index(bank)
+    row = s.open_row[c, bank]
+    forget_bounds(s, c, bank)
+    for queue in range(2):
+        head = s.lists[c, 2 * bank + queue].head
+        if head >= 0:
+            _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, head, row, True) if row >= 0 else -1)
+            miss = _next_of_kind(s, c, head, row, False) if row >= 0 else head
+            _set_oldest_miss(s, c, bank, queue, miss)
+
+
+@inlined
+def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
+    """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
+
+    A read of an address that waits in the write queue is served from there, but reads complete in
+    order; a write to an address that already waits is merged with it.
+    """
+    x = s.scalar
+    bank = index(bank)
+    if x[c, X_WRITES]:
+        slot = s.lists[c, 2 * bank + 1].head
+        while slot >= 0:
+            if s.slots[c, slot].row == row and s.slots[c, slot].col == col:
+                return t if write else max(t, x[c, X_LAST_READ])
+            slot = s.slots[c, slot].next
+    if write:
+        if x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
+            return -2
+        x[c, X_WRITES] += 1
+    else:
+        if x[c, X_READS] >= s.cfg[C_READQ]:
+            return -2
+        x[c, X_READS] += 1
+    queue = 1 if write else 0
+    x[c, X_FREE] -= 1
+    slot = index(s.free[c, index(x[c, X_FREE])])
+    x[c, X_AGE] += 1
+    x[c, X_COUNTED] = 1
+    request, waiting = s.slots[c, slot], s.lists[c, 2 * bank + queue]
+    request.accept = t
+    request.write = queue
+    request.bank = bank
+    request.row = row
+    request.col = col
+    request.tag = tag
+    request.opened = 0
+    request.seen = 0
+    request.age = x[c, X_AGE]
+    request.next = -1
+    request.before = waiting.tail
+    if waiting.tail >= 0:
+        s.slots[c, waiting.tail].next = slot
+    else:
+        waiting.head = slot
+    waiting.tail = slot
+    candidate = False
+    if s.open_row[c, bank] == row:
+        if waiting.hit < 0:
+            _set_oldest_hit(s, c, bank, queue, slot)
+            candidate = True
+    elif waiting.miss < 0:
+        _set_oldest_miss(s, c, bank, queue, slot)
+        candidate = True
+    if candidate:
+        if x[c, X_NEW] != NOTHING:
+            s.plan[c, 0].valid = 0
+            s.plan[c, 1].valid = 0
+        x[c, X_NEW] = slot
+    return -1
+
+
+@inlined
+def leave(s: Channels, c: int, slot: int) -> None:
+    """Take a request out of its queue; its slot stays in use."""
+    x, request = s.scalar, s.slots[c, slot]
+    queue, bank, after, before = index(request.write), index(request.bank), request.next, request.before
+    waiting = s.lists[c, 2 * bank + queue]
+    row = s.open_row[c, bank]
+    x[c, X_COUNTED] = 1
+    if waiting.hit == slot:
+        _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
+        s.banks[c, bank].miss_bound = 0  # it may have been guarded
+    elif waiting.miss == slot:
+        _set_oldest_miss(s, c, bank, queue, _next_of_kind(s, c, after, row, False))
+    if before >= 0:
+        s.slots[c, before].next = after
+    else:
+        waiting.head = after
+    if after >= 0:
+        s.slots[c, after].before = before
+    else:
+        waiting.tail = before
+    if queue:
+        x[c, X_WRITES] -= 1
+    else:
+        x[c, X_READS] -= 1

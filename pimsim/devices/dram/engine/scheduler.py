@@ -1,0 +1,511 @@
+"""The command scheduler: one decision a clock and bus, idle clocks skipped.
+
+What one channel does in a clock, in this order:
+
+1. a data command whose CAS (data-clock start) went out in the clock before;
+2. the second half of an activate (ACT2) whose deadline has come;
+3. the first of: a data command whose row was opened for it; the head of the maintenance queue
+   (refreshes and the precharges they need); a request of the write queue in write mode, else of the
+   read queue. Commands that may go now beat those that may not, then the older request wins;
+4. an owed ACT2.
+
+A clock in which nothing can go is never visited: the plan says what goes next and when, and it holds until a
+command goes out, a refresh falls due or a request arrives that can go sooner.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pimsim.devices.dram.engine.commands import earliest, issue, kept_earliest
+from pimsim.devices.dram.engine.queues import NOTHING, forget_bounds, leave
+from pimsim.devices.dram.engine.state import (
+    ALL_BANK,
+    ANY,
+    C_BANKS,
+    C_BL,
+    C_BUSES,
+    C_CAP,
+    C_GROUPS,
+    C_GUARD,
+    C_HIGH,
+    C_LOW,
+    C_RANKS,
+    C_REFI,
+    C_REFRESH,
+    C_RL,
+    C_SYNC,
+    COLUMN,
+    FROM_MAINTENANCE,
+    FROM_NOWHERE,
+    FROM_OPENED,
+    FROM_OWED,
+    FROM_QUEUE,
+    HALF_CLOCK,
+    NEVER,
+    ONE_BUS,
+    ROW,
+    X_CAS_SLOT,
+    X_CONFLICTS,
+    X_COUNTED,
+    X_FREE,
+    X_LAST,
+    X_LAST_READ,
+    X_MAINT_HEAD,
+    X_MAINT_LEN,
+    X_NEW,
+    X_NEXT_REF,
+    X_OLDEST_READ_MISS,
+    X_OPENED,
+    X_OWED_BANK,
+    X_OWED_BY,
+    X_READ_HITS,
+    X_READS,
+    X_REF_BANK,
+    X_ROW_HITS,
+    X_WRITE_MODE,
+    X_WRITES,
+    Channels,
+    compiled,
+    index,
+    inlined,
+    lowest_bit,
+)  # fmt: skip
+from pimsim.devices.rules import ACT1, ACT2, CAS_RD, CAS_WR, PRE, PREA, RD, RDA, REFAB, REFPB, WR, WRA
+
+
+@compiled
+def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: int) -> int:
+    """The clock not before `when` at which the buses of a half-clock device take the command."""
+    if when & 1:
+        if command != PRE and command != PREA:
+            return when + 1
+        # In the half clock after a row command of the pseudo channel (three after an activate) only a
+        # precharge of another bank may go, and none if that command was for all banks.
+        last, was = s.last_row[c, rank, 0], s.last_row[c, rank, 1]
+        if last == (when - 3 if was == ACT1 else when - 1) and (
+            command == PREA or was in (PREA, REFAB) or s.last_row[c, rank, 2] == bank
+        ):
+            return when + 1
+    return when
+
+
+@inlined
+def _on_bus(s: Channels, c: int, when: int, command: int, rank: int, bank: int) -> int:
+    """The clock not before `when` at which the command buses take the command."""
+    if s.cfg[C_BUSES] == HALF_CLOCK:
+        return _half_clock(s, c, when, command, rank, bank)
+    return when
+
+
+@compiled
+def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
+    x = s.scalar
+    at = (x[c, X_MAINT_HEAD] + x[c, X_MAINT_LEN]) % s.maint.shape[1]
+    s.maint[c, at, 0] = command
+    s.maint[c, at, 1] = rank
+    s.maint[c, at, 2] = bank
+    x[c, X_MAINT_LEN] += 1
+    _forget(s, c)
+
+
+@inlined
+def _forget(s: Channels, c: int) -> None:
+    s.plan[c, 0].valid = 0
+    s.plan[c, 1].valid = 0
+
+
+@compiled
+def _refresh_due(s: Channels, c: int, t: int) -> None:
+    """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
+    cfg, x = s.cfg, s.scalar
+    per_rank = cfg[C_GROUPS] * cfg[C_BANKS]
+    while x[c, X_NEXT_REF] <= t:
+        for rank in range(cfg[C_RANKS]):
+            if cfg[C_REFRESH] == ALL_BANK:
+                _enter_maintenance(s, c, REFAB, rank, -1)
+            else:
+                _enter_maintenance(s, c, REFPB, rank, rank * per_rank + x[c, X_REF_BANK])
+        x[c, X_REF_BANK] = (x[c, X_REF_BANK] + 1) % per_rank
+        x[c, X_NEXT_REF] += cfg[C_REFI]
+
+
+@compiled
+def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
+    """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
+    head = s.scalar[c, X_MAINT_HEAD]
+    want, rank, bank = s.maint[c, head, 0], s.maint[c, head, 1], s.maint[c, head, 2]
+    owed = s.scalar[c, X_OWED_BANK]
+    if want == REFAB:
+        per_rank = s.cfg[C_GROUPS] * s.cfg[C_BANKS]
+        do = REFAB
+        for b in range(rank * per_rank, (rank + 1) * per_rank):
+            if s.banks[c, b].owner >= 0 or owed == b:
+                return -1, rank, -1
+            if s.open_row[c, b] >= 0:
+                do = PREA
+        return do, rank, -1
+    if s.banks[c, bank].owner >= 0 or owed == bank:
+        return -1, rank, bank
+    if want == REFPB and s.open_row[c, bank] < 0:
+        return REFPB, rank, bank
+    return PRE, rank, bank
+
+
+@compiled
+def _forget_all_bounds(s: Channels, c: int) -> None:
+    """The bounds are those of the other queue's requests."""
+    for bank in range(s.banks.shape[1]):
+        forget_bounds(s, c, bank)
+
+
+@inlined
+def _set_mode(s: Channels, c: int) -> bool:
+    """Begin or end write mode; whether it changed."""
+    cfg, x = s.cfg, s.scalar
+    if x[c, X_COUNTED] == 0:
+        return False
+    x[c, X_COUNTED] = 0
+    if x[c, X_WRITE_MODE] == 0:
+        if x[c, X_WRITES] <= cfg[C_HIGH] and x[c, X_READS] > 0:
+            return False
+    elif x[c, X_WRITES] >= cfg[C_LOW] or x[c, X_READS] == 0:
+        return False
+    x[c, X_WRITE_MODE] = 1 - x[c, X_WRITE_MODE]
+    _forget_all_bounds(s, c)
+    return True
+
+
+@inlined
+def _data_command(s: Channels, c: int, slot: int, bank: int) -> int:
+    """The data command of a request: with auto precharge if its row has served its cap."""
+    if s.cfg[C_CAP] and s.banks[c, bank].accesses >= s.cfg[C_CAP]:
+        return WRA if s.slots[c, slot].write else RDA
+    return WR if s.slots[c, slot].write else RD
+
+
+@inlined
+def _hit_command(s: Channels, c: int, slot: int, bank: int) -> int:
+    """What the oldest hit of a bank needs next; -1 if that must wait for another command to the bank."""
+    if s.scalar[c, X_OWED_BANK] == bank:
+        return -1
+    do = _data_command(s, c, slot, bank)
+    if (do in (RDA, WRA)) and s.banks[c, bank].owner >= 0:
+        return -1  # it would close the row before the request that opened it is served
+    return do
+
+
+@inlined
+def _miss_command(s: Channels, c: int, slot: int, bank: int) -> int:
+    """What the oldest miss of a bank needs next; -1 if that must wait for another command to the bank."""
+    if s.open_row[c, bank] < 0:
+        return ACT1
+    if s.banks[c, bank].owner >= 0:
+        return -1
+    if s.cfg[C_GUARD]:
+        older = s.lists[c, 2 * bank + index(s.slots[c, slot].write)].hit
+        if older >= 0 and s.slots[c, older].age < s.slots[c, slot].age:
+            return -1
+    return PRE
+
+
+@inlined
+def _propose(p: Any, when: int, age: int, source: int, slot: int, command: int, rank: int, bank: int) -> None:
+    """Take a command into the plan if it goes sooner, or as soon and is older."""
+    if when < p.when or (when == p.when and age < p.age):
+        p.when = when
+        p.age = age
+        p.source = source
+        p.slot = slot
+        p.command = command
+        p.rank = rank
+        p.bank = bank
+
+
+@inlined
+def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
+    """Plan the data command of a request for which a row was opened."""
+    owed = s.scalar[c, X_OWED_BANK]
+    banks = s.scalar[c, X_OPENED]
+    oldest = NEVER
+    while banks != 0:
+        bank = index(lowest_bit(banks))
+        banks &= banks - 1
+        b = s.banks[c, bank]
+        if bank == owed or b.opened_bound > p.when:
+            continue
+        slot = index(b.owner)
+        do = _data_command(s, c, slot, bank)
+        b.opened_bound = kept_earliest(s, c, do, bank)
+        when = _on_bus(s, c, max(t, b.opened_bound), do, b.rank, bank)
+        if when < p.when or (when == p.when and s.slots[c, slot].accept < oldest):
+            oldest = s.slots[c, slot].accept
+            p.when = when
+            p.age = -2
+            p.source = FROM_OPENED
+            p.slot = slot
+            p.command = do
+            p.rank = b.rank
+            p.bank = bank
+
+
+@inlined
+def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
+    """Plan the data commands of the banks' oldest hits."""
+    write = index(s.scalar[c, X_WRITE_MODE])
+    banks = s.scalar[c, X_READ_HITS + write]
+    while banks != 0:
+        bank = index(lowest_bit(banks))
+        banks &= banks - 1
+        b = s.banks[c, bank]
+        if b.hit_bound > p.when:
+            continue
+        slot = index(s.lists[c, 2 * bank + write].hit)
+        do = _hit_command(s, c, slot, bank)
+        if do < 0:
+            b.hit_bound = NEVER  # until something happens to the bank
+            continue
+        b.hit_bound = kept_earliest(s, c, do, bank)
+        when = _on_bus(s, c, max(t, b.hit_bound), do, b.rank, bank)
+        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, b.rank, bank)
+
+
+@inlined
+def _plan_misses(s: Channels, c: int, t: int, p: Any) -> None:
+    """Plan the activates and precharges that the banks' oldest misses need, oldest first."""
+    write = index(s.scalar[c, X_WRITE_MODE])
+    slot = s.scalar[c, X_OLDEST_READ_MISS + write]
+    while slot >= 0:
+        request = s.slots[c, slot]
+        if p.when <= t and p.age < request.age:
+            return
+        bank = index(request.bank)
+        b = s.banks[c, bank]
+        if b.miss_bound <= p.when:
+            do = _miss_command(s, c, slot, bank)
+            if do < 0:
+                b.miss_bound = NEVER  # until something happens to the bank
+            else:
+                b.miss_bound = kept_earliest(s, c, do, bank)
+                if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
+                    when = _on_bus(s, c, max(t, b.miss_bound), do, b.rank, bank)
+                    _propose(p, when, request.age, FROM_QUEUE, slot, do, b.rank, bank)
+        slot = request.younger
+
+
+@compiled
+def _make_plan(s: Channels, c: int, t: int, kind: int) -> None:
+    """Find what goes next at clock `t` or later if nothing else happens."""
+    x = s.scalar
+    p = s.plan[c, 1 if kind == ROW else 0]
+    p.valid = 1
+    p.when = NEVER
+    p.age = NEVER
+    p.source = FROM_NOWHERE
+    p.bank = -1
+    if kind != ROW:
+        _plan_opened(s, c, t, p)
+        if p.when <= t:
+            return
+    if x[c, X_MAINT_LEN]:
+        if kind != COLUMN:
+            do, rank, bank = _choose_maintenance(s, c)
+            if do >= 0:
+                when = _on_bus(s, c, max(t, earliest(s, c, do, rank, bank)), do, rank, bank)
+                _propose(p, when, -1, FROM_MAINTENANCE, -1, do, rank, bank)
+    else:
+        if _set_mode(s, c):
+            s.plan[c, 0 if kind == ROW else 1].valid = 0
+        if kind != ROW:
+            _plan_hits(s, c, t, p)
+        if kind != COLUMN:
+            _plan_misses(s, c, t, p)
+    owed = x[c, X_OWED_BANK]
+    if owed >= 0:
+        when = max(t, kept_earliest(s, c, ACT2, owed))
+        _propose(p, when, NEVER - 1, FROM_OWED, -1, ACT2, s.banks[c, owed].rank, owed)
+
+
+@inlined
+def _update_plan(s: Channels, c: int, t: int, kind: int) -> None:
+    """Bring the plan up to date at clock `t`: a request may have arrived or gone since it was made."""
+    x = s.scalar
+    p = s.plan[c, 1 if kind == ROW else 0]
+    if p.valid and (x[c, X_NEW] != NOTHING or x[c, X_COUNTED]):
+        urgent = p.when <= t and (p.source == FROM_OPENED or p.source == FROM_MAINTENANCE)
+        if not urgent and x[c, X_MAINT_LEN] == 0:
+            if _set_mode(s, c):
+                _forget(s, c)
+            elif x[c, X_NEW] != NOTHING:
+                _propose_new(s, c, t, kind, p)
+    if p.valid == 0:
+        _make_plan(s, c, t, kind)
+
+
+@inlined
+def _propose_new(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
+    """Take the request that has just arrived into the plan if its command goes sooner."""
+    slot = index(s.scalar[c, X_NEW])
+    bank = index(s.slots[c, slot].bank)
+    if s.slots[c, slot].write != s.scalar[c, X_WRITE_MODE]:
+        return
+    if s.open_row[c, bank] == s.slots[c, slot].row:
+        do = _hit_command(s, c, slot, bank) if kind != ROW else -1
+    else:
+        do = _miss_command(s, c, slot, bank) if kind != COLUMN else -1
+        if do == ACT1 and s.scalar[c, X_OWED_BANK] >= 0:
+            return
+    if do >= 0:
+        rank = s.banks[c, bank].rank
+        when = _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, rank, bank)
+        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
+
+
+@inlined
+def _comes_first(s: Channels, c: int, t: int, command: int, bank: int, p: Any) -> bool:
+    """Whether a command to `bank` has let another one there go before `p`, the plan of the other bus."""
+    if command == ACT1:
+        return min(kept_earliest(s, c, RD, bank), kept_earliest(s, c, WR, bank)) <= p.when
+    if command == PRE:
+        return False
+    if command != RD and command != WR:
+        return True
+    slot = s.lists[c, 2 * bank + index(s.scalar[c, X_WRITE_MODE])].miss
+    if slot < 0:
+        return False
+    do = _miss_command(s, c, slot, bank)
+    if do < 0:
+        return False
+    return _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, s.banks[c, bank].rank, bank) <= p.when
+
+
+@inlined
+def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.int64]) -> None:
+    """The data command of a request goes out."""
+    x, request = s.scalar, s.slots[c, slot]
+    s.banks[c, bank].accesses += 1
+    forget_bounds(s, c, bank)
+    if request.opened:
+        s.banks[c, bank].owner = -1
+        x[c, X_OPENED] &= ~(1 << bank)
+    else:
+        x[c, X_ROW_HITS] += 1
+        leave(s, c, slot)
+    out[0] = request.tag
+    out[1] = t
+    if request.write == 0:
+        out[1] = t + s.cfg[C_RL] + s.cfg[C_BL]
+        x[c, X_LAST_READ] = out[1]
+    s.free[c, index(x[c, X_FREE])] = slot
+    x[c, X_FREE] += 1
+
+
+@inlined
+def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
+    """Issue at most one command of `kind` at clock `t`; returns the next clock worth a try."""
+    cfg, x = s.cfg, s.scalar
+    source, slot, command, rank, bank = FROM_NOWHERE, -1, -1, 0, -1
+    if x[c, X_CAS_SLOT] >= 0:
+        slot = x[c, X_CAS_SLOT]
+        x[c, X_CAS_SLOT] = -1
+        command = WR if s.slots[c, slot].write else RD
+        bank = s.slots[c, slot].bank
+        rank = s.banks[c, bank].rank
+    elif x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t:
+        command = ACT2
+        bank = x[c, X_OWED_BANK]
+        rank = s.banks[c, bank].rank
+    else:
+        _update_plan(s, c, t, kind)
+        p = s.plan[c, 1 if kind == ROW else 0]
+        if p.when > t:
+            return min(p.when, x[c, X_NEXT_REF])
+        source, slot, command, rank, bank = p.source, p.slot, p.command, p.rank, p.bank
+        if cfg[C_SYNC] and (command in (RD, WR)) and t >= s.wck_until[c, index(rank)]:
+            if x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t + 1:
+                command, slot, bank = ACT2, -1, x[c, X_OWED_BANK]
+                rank = s.banks[c, bank].rank
+            else:
+                command = CAS_WR if command == WR else CAS_RD
+
+    row, col = -1, -1
+    if command == ACT2:
+        row = s.open_row[c, bank]
+    elif slot >= 0:
+        if command == PRE:
+            x[c, X_CONFLICTS] += 1 - s.slots[c, slot].seen
+            s.slots[c, slot].seen = 1
+        elif command == ACT1:
+            row = s.slots[c, slot].row
+            s.slots[c, slot].opened = 1
+            s.banks[c, bank].owner = slot
+            x[c, X_OPENED] |= 1 << bank
+            leave(s, c, slot)
+        else:
+            row, col = s.slots[c, slot].row, s.slots[c, slot].col
+            if command in (CAS_RD, CAS_WR):
+                x[c, X_CAS_SLOT] = slot
+            else:
+                _finish(s, c, t, slot, index(bank), out)
+    other = s.plan[c, 0 if kind == ROW else 1]
+    keep = kind != ANY and other.valid and x[c, X_MAINT_LEN] == 0 and s.apart[command]
+    issue(s, c, t, command, rank, bank, row, col)
+    if keep and other.bank != bank and not _comes_first(s, c, t, command, index(bank), other):
+        other.valid = 1
+    if source == FROM_MAINTENANCE and command == s.maint[c, x[c, X_MAINT_HEAD], 0]:
+        x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
+        x[c, X_MAINT_LEN] -= 1
+    return t + 1
+
+
+@compiled
+def _close_capped(s: Channels, c: int, t: int) -> int:
+    """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
+
+    A precharge that is queued goes out even if an auto precharge has closed the bank meanwhile.
+    """
+    nxt = NEVER
+    for bank in range(s.open_row.shape[1]):
+        if s.open_row[c, bank] >= 0 and s.banks[c, bank].accesses >= s.cfg[C_CAP]:
+            when = kept_earliest(s, c, PRE, bank)
+            if when > t:
+                nxt = min(nxt, when)
+            elif not _is_queued(s, c, PRE, bank):
+                _enter_maintenance(s, c, PRE, s.place[bank, 0], bank)
+    return nxt
+
+
+@compiled
+def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
+    for k in range(s.scalar[c, X_MAINT_LEN]):
+        at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
+        if s.maint[c, at, 0] == command and s.maint[c, at, 2] == bank:
+            return True
+    return False
+
+
+@inlined
+def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
+    """Act for clock `t`: one command a bus at most; returns the next clock worth a step.
+
+    out[0] becomes the tag of a request whose data command went out (else -1), out[1] its completion.
+    """
+    cfg, x = s.cfg, s.scalar
+    out[0] = -1
+    if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
+        return x[c, X_LAST] + 1
+    if x[c, X_NEXT_REF] <= t:
+        _refresh_due(s, c, t)
+    nxt = _close_capped(s, c, t) if cfg[C_CAP] else NEVER
+    if cfg[C_BUSES] == ONE_BUS:
+        nxt = min(nxt, _act(s, c, t, ANY, out))
+    else:
+        nxt = min(nxt, _act(s, c, t, COLUMN, out))
+        tag, done = out[0], out[1]
+        nxt = min(nxt, _act(s, c, t, ROW, out))
+        out[0], out[1] = tag, done
+    x[c, X_NEW] = NOTHING
+    return nxt
