@@ -42,6 +42,7 @@ _CASE_KEYS = (
 _LOG_FIELDS = ("cycle", "command", "rank", "bankgroup", "bank", "row", "column")
 _PSEUDO_FIELDS = ("cycle", "command", "pseudochannel", "bankgroup", "bank", "row", "column")
 
+_ONE_PSEUDO_CHANNEL = ("same_bank", "other_bank_same_bankgroup", "other_bankgroup", "other_sid")
 PEER_DEFECTS = (
     ("*", "other_rank", ("RD", "RDA"), ("WR", "WRA"), "the bursts of two ranks may overlap"),
     ("DDR4", "other_rank", ("WR", "WRA"), ("WR", "WRA"), "no idle clock between the bursts of two ranks"),
@@ -51,6 +52,21 @@ PEER_DEFECTS = (
     ("LPDDR5", "same_bank", ("RDA", "WRA"), ("REFPB",), "no rule"),
     ("LPDDR5", "*", ("PREA",), ("REFPB",), "no rule"),
     ("LPDDR5", "*", ("PREA",), ("REFAB",), "one-bank instead of all-bank precharge time"),
+    ("LPDDR5", "same_bank", ("REFPB",), ("REFPB",), "the distance of two banks"),
+    ("HBM2", "same_bank", ("RDA", "WRA"), ("REFPB",), "no rule"),
+    ("HBM3", "same_bank", ("RDA", "WRA"), ("REFPB",), "no rule"),
+    ("HBM3", "same_bank", ("REFPB",), ("REFPB",), "the distance of two banks"),
+    *(("HBM2", relation, ("REFPB",), ("REFPB",), "no rule") for relation in _ONE_PSEUDO_CHANNEL),
+    *(
+        (standard, relation, first, then, "no rule")
+        for standard in ("HBM2", "HBM3")
+        for relation in _ONE_PSEUDO_CHANNEL
+        for first, then in (
+            (("PREA",), ("REFPB",)),
+            (("REFPB",), ("REFAB",)),
+            (("REFAB",), ("REFAB", "REFPB")),
+        )
+    ),
 )
 """Where the reference simulator departs from the standard: (standard, relation, first, then, how)."""
 

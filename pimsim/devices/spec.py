@@ -30,7 +30,11 @@ class AtLeast:
 
 @dataclass(frozen=True, kw_only=True)
 class DramGeometry:
-    """One channel: counts per level; `columns` in units of `dq_bits`; a bank is rows x columns."""
+    """One channel: counts per level; `columns` in units of `dq_bits`; a bank is rows x columns.
+
+    sids: stack levels of a rank, which share its bank groups in equal parts, level by level.
+    data_buses: 1 if the ranks share one, else one a rank (a pseudo channel of HBM is a rank with its own).
+    """
 
     ranks: int
     bank_groups: int
@@ -39,6 +43,8 @@ class DramGeometry:
     columns: int
     dq_bits: int
     burst_length: int
+    sids: int = 1
+    data_buses: int = 1
 
     @property
     def banks(self) -> int:
@@ -72,7 +78,8 @@ class DramSpec:
 
     family: which rule set applies (`pimsim.devices.rules.FAMILIES`), e.g. "lpddr5".
     density_gbit: capacity of one rank of the channel; stated to be checked against `geometry`.
-    tck_fs: length of one command clock in femtoseconds (exact: LPDDR5X-8533 is 937 500).
+    tck_fs: length of one command clock in femtoseconds (exact: LPDDR5X-8533 is 937 500); of half a clock
+      where commands begin at both halves (HBM3), whose counts of clocks are then counts of halves.
     data_rate_mtps: transfers a second and pin, stated to be checked against `tck_fs`.
     clock_ratio: transfers per command clock and pin (LPDDR5 with WCK:CK 4:1 is 8; DDR is 2).
     timings: datasheet name -> AtLeast; the family says which names it needs.
@@ -103,6 +110,14 @@ class DramSpec:
                 f"but density_gbit={self.density_gbit}: {g.banks} banks x {g.rows} rows x "
                 f"{g.columns} columns x {g.dq_bits} bits"
             )
+        if g.bank_groups % g.sids:
+            raise SpecError(
+                f"{self.name}: geometry.bank_groups={g.bank_groups} are no multiple of sids={g.sids}"
+            )
+        if g.data_buses not in (1, g.ranks):
+            raise SpecError(
+                f"{self.name}: geometry.data_buses={g.data_buses}; wanted 1 or one a rank (ranks={g.ranks})"
+            )
         if g.columns % g.burst_length:
             raise SpecError(
                 f"{self.name}: {g.columns} columns are no multiple of burst length {g.burst_length}"
@@ -126,8 +141,8 @@ class DramSpec:
 
     @property
     def peak_bytes_per_s(self) -> float:
-        """Peak of one channel: bytes of a burst over the time it occupies the bus."""
-        return self.geometry.burst_bytes / (self.burst_ck * self.tck_fs * 1e-15)
+        """Peak of one channel: bytes of a burst over the time it occupies a bus, on all data buses."""
+        return self.geometry.data_buses * self.geometry.burst_bytes / (self.burst_ck * self.tck_fs * 1e-15)
 
 
 class Clocks:

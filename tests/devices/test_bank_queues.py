@@ -462,7 +462,13 @@ def test_the_plain_version_does_the_same(device, controller, seed, n, rows, colu
     assert list(frame[columns].itertuples(index=False, name=None)) == log
 
 
-PARTS = sorted(name for name, spec in parts().items() if isinstance(spec, DramSpec))
+PARTS = sorted(name for name, spec in parts().items() if isinstance(spec, DramSpec) and spec.family != "hbm3")
+
+
+def test_half_clocks_are_not_modelled():
+    channel = build(part("hbm3-6400-16gb-x32", DramSpec), BankQueues())
+    with pytest.raises(SpecError, match="half-clock command buses are not modelled"):
+        replay(channel, BankQueues(), *np.zeros((5, 1), np.int64))
 
 
 @pytest.mark.parametrize("name", PARTS)

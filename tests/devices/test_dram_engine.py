@@ -375,6 +375,8 @@ def test_lpddr5_rules_are_those_of_the_reference():
         # A refresh of a bank waits for its automatic precharge like an activate; the reference has no rule.
         ("same_bank", "RDA", "REFPB"): (2 + 6 + 15, 0),
         ("same_bank", "WRA", "REFPB"): (9 + 2 + 28 + 15, 0),
+        # A second refresh of a bank waits for the end of the first; the reference has the wait of two banks.
+        ("same_bank", "REFPB", "REFPB"): (112, 72),
         # Data of another rank come after the burst and 2 idle clocks. The reference takes burst + 2 from
         # command to command for read to write, so that the bursts overlap, waits 12 clocks for write to
         # read, and has no idle clocks between writes.

@@ -1,4 +1,4 @@
-"""DDR4 parts: eight x8 chips of 8 Gb on a 64-bit channel, so that a row of the channel has 8 KB."""
+"""DDR4 parts: chips side by side on a 64-bit channel, so that a row of eight x8 chips has 8 KB."""
 
 from dataclasses import replace
 
@@ -73,3 +73,47 @@ DDR4_2666_8GB_X8 = DramSpec(
     },
     latencies_ck={"CL": 19, "CWL": 14, "CCD_S": 4, "CCD_L": 7, "WPRE": 1, "CS": 2},
 )
+
+# Density of a chip in Gb: rows of an x8 chip, refresh (tRFC1 as in the presets; the standard has 350 ns for
+# 8 Gb).
+_DENSITY = {
+    4: (2**15, AtLeast(ns=260)),
+    8: (2**16, AtLeast(ns=360)),
+    16: (2**17, AtLeast(ns=550)),
+}
+# Width of a chip in bits: rows relative to x8, bank groups, and what JESD79-4 gives by page size at 3200 MT/s
+# (512 B, 1 KB, 2 KB).
+_WIDTH = {
+    4: (2, 4, {"RRD_S": AtLeast(ck=4), "RRD_L": AtLeast(ns=4.9, ck=4), "FAW": AtLeast(ns=10, ck=16)}),
+    8: (1, 4, {"RRD_S": AtLeast(ck=4), "RRD_L": AtLeast(ns=4.9, ck=4), "FAW": AtLeast(ns=21, ck=20)}),
+    16: (
+        1,
+        2,
+        {"RRD_S": AtLeast(ns=5.3, ck=4), "RRD_L": AtLeast(ns=6.4, ck=4), "FAW": AtLeast(ns=30, ck=28)},
+    ),
+}
+
+
+def _of(density_gbit: int, width_bits: int) -> DramSpec:
+    """DDR4-3200 with chips of another density and width."""
+    rows, refresh = _DENSITY[density_gbit]
+    more_rows, bank_groups, page = _WIDTH[width_bits]
+    return replace(
+        DDR4_3200_8GB_X8,
+        name=f"ddr4-3200-{density_gbit}gb-x{width_bits}",
+        source=f"JESD79-4, speed bin 3200AA, x{width_bits} chips of {density_gbit} Gb: refresh by density, "
+        "activates by page size, as in the presets of Ramulator 2.1; the rest as ddr4-3200-8gb-x8",
+        density_gbit=density_gbit * 64 // width_bits,
+        geometry=replace(DDR4_3200_8GB_X8.geometry, rows=rows * more_rows, bank_groups=bank_groups),
+        timings=DDR4_3200_8GB_X8.timings | page | {"RFC": refresh},
+    )
+
+
+DDR4_3200_4GB_X4 = _of(4, 4)
+DDR4_3200_4GB_X8 = _of(4, 8)
+DDR4_3200_4GB_X16 = _of(4, 16)
+DDR4_3200_8GB_X4 = _of(8, 4)
+DDR4_3200_8GB_X16 = _of(8, 16)
+DDR4_3200_16GB_X4 = _of(16, 4)
+DDR4_3200_16GB_X8 = _of(16, 8)
+DDR4_3200_16GB_X16 = _of(16, 16)

@@ -1,4 +1,4 @@
-"""DDR5 parts: four x8 chips of 16 Gb on a 32-bit subchannel, so that a row of it has 4 KB."""
+"""DDR5 parts: chips side by side on a 32-bit subchannel, so that a row of four x8 chips has 4 KB."""
 
 from dataclasses import replace
 
@@ -85,3 +85,43 @@ DDR5_6400_16GB_X8 = DramSpec(
         "CS": 2,
     },
 )
+
+# Density of a chip in Gb: banks of a bank group, rows, refresh (tRFC1).
+_DENSITY = {
+    8: (2, 2**16, AtLeast(ns=195)),
+    16: (4, 2**16, AtLeast(ns=295)),
+    32: (4, 2**17, AtLeast(ns=410)),
+}
+# Width of a chip in bits: bank groups, columns, four activates (a page of 2 KB instead of 1 KB in x16 chips).
+_WIDTH = {
+    4: (8, 2**11, DDR5_4800_16GB_X8.timings["FAW"]),
+    8: (8, 2**10, DDR5_4800_16GB_X8.timings["FAW"]),
+    16: (4, 2**10, AtLeast(ck=60)),
+}
+
+
+def _of(density_gbit: int, width_bits: int) -> DramSpec:
+    """DDR5-4800 with chips of another density and width."""
+    banks, rows, refresh = _DENSITY[density_gbit]
+    bank_groups, columns, faw = _WIDTH[width_bits]
+    return replace(
+        DDR5_4800_16GB_X8,
+        name=f"ddr5-4800-{density_gbit}gb-x{width_bits}",
+        source=f"JESD79-5, x{width_bits} chips of {density_gbit} Gb: refresh by density, four activates by "
+        "page size, as in the presets of Ramulator 2.1; the rest as ddr5-4800-16gb-x8",
+        density_gbit=density_gbit * 32 // width_bits,
+        geometry=replace(
+            _GEOMETRY, bank_groups=bank_groups, banks_per_group=banks, rows=rows, columns=columns
+        ),
+        timings=DDR5_4800_16GB_X8.timings | {"FAW": faw, "RFC1": refresh},
+    )
+
+
+DDR5_4800_8GB_X4 = _of(8, 4)
+DDR5_4800_8GB_X8 = _of(8, 8)
+DDR5_4800_8GB_X16 = _of(8, 16)
+DDR5_4800_16GB_X4 = _of(16, 4)
+DDR5_4800_16GB_X16 = _of(16, 16)
+DDR5_4800_32GB_X4 = _of(32, 4)
+DDR5_4800_32GB_X8 = _of(32, 8)
+DDR5_4800_32GB_X16 = _of(32, 16)

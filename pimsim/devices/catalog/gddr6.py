@@ -1,4 +1,6 @@
-"""GDDR6 parts: one 16-bit channel of an 8 Gb chip that has two."""
+"""GDDR6 parts: one 16-bit channel of a chip that has two."""
+
+from dataclasses import replace
 
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
@@ -74,4 +76,13 @@ GDDR6_16000_8GB_X16 = DramSpec(
         "RREFD": AtLeast(ns=8),
     },
     latencies_ck={"RL": 28, "WL": 7, "CCD_S": 2, "CCD_L": 4, "CS": 2},
+)
+
+GDDR6_14000_16GB_X16 = replace(
+    GDDR6_14000_8GB_X16,
+    name="gddr6-14000-16gb-x16",
+    source="estimate: 16 Gb with pages of 4 KB as in the preset of Ramulator 2.1; all times as the 8 Gb "
+    "chip, refresh included",
+    density_gbit=8,  # one of the two channels
+    geometry=replace(_GEOMETRY, columns=2**11),
 )

@@ -49,3 +49,23 @@ LPDDR4_3200_8GB_X16_2R = replace(
     name="lpddr4-3200-8gb-x16-2r",
     geometry=replace(LPDDR4_3200_8GB_X16.geometry, ranks=2),
 )
+
+LPDDR4_3200_4GB_X16 = replace(
+    LPDDR4_3200_8GB_X16,
+    name="lpddr4-3200-4gb-x16",
+    source="JESD209-4, 4 Gb a channel: refresh by density as in public controller drivers; the rest as "
+    "lpddr4-3200-8gb-x16",
+    density_gbit=4,
+    geometry=replace(LPDDR4_3200_8GB_X16.geometry, rows=2**15),
+    timings=LPDDR4_3200_8GB_X16.timings | {"RFCab": AtLeast(ns=180), "RFCpb": AtLeast(ns=90)},
+)
+
+LPDDR4_3200_16GB_X16 = replace(
+    LPDDR4_3200_8GB_X16,
+    name="lpddr4-3200-16gb-x16",
+    source="JESD209-4, 16 Gb a channel: refresh by density as in public controller drivers; the rest as "
+    "lpddr4-3200-8gb-x16",
+    density_gbit=16,
+    geometry=replace(LPDDR4_3200_8GB_X16.geometry, rows=2**17),
+    timings=LPDDR4_3200_8GB_X16.timings | {"RFCab": AtLeast(ns=380), "RFCpb": AtLeast(ns=190)},
+)

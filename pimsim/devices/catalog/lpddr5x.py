@@ -49,6 +49,24 @@ LPDDR5X_8533_16GB_X16 = DramSpec(
     },
 )
 
+LPDDR5X_8533_8GB_X16 = replace(
+    LPDDR5X_8533_16GB_X16,
+    name="lpddr5x-8533-8gb-x16",
+    source="as lpddr5x-8533-16gb-x16; refresh of an 8 Gb channel from JESD209-5B table 235",
+    density_gbit=8,
+    geometry=replace(LPDDR5X_8533_16GB_X16.geometry, rows=2**15),
+    timings=LPDDR5X_8533_16GB_X16.timings | {"RFCab": AtLeast(ns=210), "RFCpb": AtLeast(ns=120)},
+)
+
+LPDDR5X_8533_32GB_X16 = replace(
+    LPDDR5X_8533_16GB_X16,
+    name="lpddr5x-8533-32gb-x16",
+    source="as lpddr5x-8533-16gb-x16; refresh of a 32 Gb channel from JESD209-5B table 235",
+    density_gbit=32,
+    geometry=replace(LPDDR5X_8533_16GB_X16.geometry, rows=2**17),
+    timings=LPDDR5X_8533_16GB_X16.timings | {"RFCab": AtLeast(ns=380), "RFCpb": AtLeast(ns=190)},
+)
+
 LPDDR5X_9600_16GB_X16 = replace(
     LPDDR5X_8533_16GB_X16,
     name="lpddr5x-9600-16gb-x16",

@@ -19,6 +19,8 @@ from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
+BUSES = {"hbm2": e.ROW_AND_COLUMN, "hbm3": e.HALF_CLOCK}
+"""Command buses of families that have more than one."""
 REFRESH_MODES = {"none": e.NO_REFRESH, "all_bank": e.ALL_BANK, "per_bank": e.PER_BANK}
 
 
@@ -85,7 +87,8 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
             raise SpecError(f"{spec.name}: family {spec.family} has no per-bank refresh (no timing REFIpb)")
         cfg[e.C_REFI] = n.REFIpb
     cfg[e.C_GUARD] = controller.row_hit_guard
-    cfg[e.C_SIDS] = 1
+    cfg[e.C_SIDS] = g.sids
+    cfg[e.C_BUSES] = BUSES.get(spec.family, e.ONE_BUS)
     return cfg
 
 

@@ -1,8 +1,8 @@
 """Timing rules as data: which command must wait how long after which other command.
 
 A family of parts is a function that derives its rules from the datasheet's names; a new standard is a new
-function in `FAMILIES`. Sources: JESD209-4 and -5C, JESD79-4 and -5, JESD250 and their command timing
-tables, as carried by the public configurations that `docs/validation.md` names.
+function in `FAMILIES`. Sources: JESD209-4 and -5C, JESD79-4 and -5, JESD250, JESD235 and JESD238 and their
+command timing tables, as carried by the public configurations that `docs/validation.md` names.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pimsim.devices.rules.ddr import ddr4, ddr5, gddr6
+from pimsim.devices.rules.hbm import hbm2, hbm3
 from pimsim.devices.rules.lpddr import LPDDR4_BUS_CK, lpddr4, lpddr5
 from pimsim.devices.rules.pim import pim_rules
 from pimsim.devices.rules.rule import (
@@ -58,6 +59,7 @@ __all__ = [
     "MODE",
     "PRE",
     "PREA",
+    "PSEUDO_CHANNELS",
     "RD",
     "RDA",
     "RDRES",
@@ -65,6 +67,7 @@ __all__ = [
     "REFAB",
     "REFPB",
     "SCOPES",
+    "STACKED",
     "WR",
     "WRA",
     "WRITES",
@@ -82,7 +85,13 @@ FAMILIES: dict[str, Callable[[Clocks], list[Rule]]] = {
     "ddr4": ddr4,
     "ddr5": ddr5,
     "gddr6": gddr6,
+    "hbm2": hbm2,
+    "hbm3": hbm3,
 }
+PSEUDO_CHANNELS = ("hbm2", "hbm3")
+"""Families whose ranks are pseudo channels, each with a data bus of its own."""
+STACKED = ("hbm3",)
+"""Families with rules between the stack levels of a rank."""
 
 
 def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
@@ -91,5 +100,16 @@ def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
         raise SpecError(f"{spec.name}: no rules for family {spec.family!r}{suggest(spec.family, FAMILIES)}")
     if pim is not None and spec.family != "lpddr5":
         raise SpecError(f"{pim.name}: PIM units are modelled in LPDDR5 parts, not in family {spec.family!r}")
+    g = spec.geometry
+    buses = g.ranks if spec.family in PSEUDO_CHANNELS else 1
+    if g.data_buses != buses:
+        raise SpecError(
+            f"{spec.name}: geometry.data_buses={g.data_buses} but family {spec.family!r} has {buses} "
+            f"for ranks={g.ranks}"
+        )
+    if g.sids > 1 and spec.family not in STACKED:
+        raise SpecError(
+            f"{spec.name}: geometry.sids={g.sids} but family {spec.family!r} has no rules of stack levels"
+        )
     n = Clocks(spec)
     return FAMILIES[spec.family](n) + (pim_rules(n, pim) if pim is not None else [])

@@ -116,7 +116,7 @@ def lpddr5(n: Clocks) -> list[Rule]:
         Rule("rank", ("PREA",), ("REFPB",), n.RPab),
         Rule("bank", ("RDA",), ("REFPB",), read_precharge + n.RPpb),
         Rule("bank", ("WRA",), ("REFPB",), write_data + n.WR + n.RPpb),
-        Rule("bank", ("REFPB",), ("ACT1",), n.RFCpb),
+        Rule("bank", ("REFPB",), ("ACT1", "REFPB"), n.RFCpb),
         Rule("rank", ("REFPB",), ("REFAB",), n.RFCpb),
         Rule("rank", ("REFPB",), ("REFPB",), n.PBR2PBR),
         Rule("rank", ("REFPB",), ("ACT1",), n.PBR2ACT),

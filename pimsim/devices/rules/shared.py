@@ -76,26 +76,29 @@ def per_bank_refresh(
         Rule("bank", ("RDA",), ("REFPB",), read_precharge + rp),
         Rule("bank", ("WRA",), ("REFPB",), write_precharge + rp),
         Rule("rank", ("REFAB",), ("REFPB",), rfc_all),
-        Rule("bank", ("REFPB",), ("ACT1",), rfc),
+        Rule("bank", ("REFPB",), ("ACT1", "REFPB"), rfc),
         Rule("rank", ("REFPB",), ("REFAB",), rfc),
         Rule("rank", ("REFPB",), ("REFPB",), refresh_refresh),
         Rule("rank", ("REFPB",), ("ACT1",), refresh_activate),
     ]
 
 
-def counted_from_last_clock(rules: list[Rule], bus_ck: dict[str, int]) -> list[Rule]:
-    """The same waits where commands take several clocks of the command bus and count from their last.
+def counted_from_last_clock(rules: list[Rule], *buses: dict[str, int]) -> list[Rule]:
+    """The same waits where commands take several clocks of a command bus and count from their last.
 
-    bus_ck: clocks of every command. A command of ours has the clock of its first, so that a wait grows by
-    the further clocks of the command before and shrinks by those of the command that waits.
+    buses: for each command bus, the clocks of every command on it. A command of ours has the clock of its
+    first, so that a wait grows by the further clocks of the command before and shrinks by those of the
+    command that waits.
     """
     out = []
+    bus_ck = {name: clocks for bus in buses for name, clocks in bus.items()}
     for rule in rules:
         for after in rule.after:
             for before in rule.before:
                 clocks = max(0, rule.wait + bus_ck[after] - bus_ck[before])
                 out.append(Rule(rule.scope, (after,), (before,), clocks, rule.window, rule.sibling))
-    for taken in sorted(set(bus_ck.values()) - {1}):
-        long = tuple(name for name, clocks in bus_ck.items() if clocks == taken)
-        out.append(Rule("channel", long, tuple(bus_ck), taken))
+    for bus in buses:
+        for taken in sorted(set(bus.values()) - {1}):
+            long = tuple(name for name, clocks in bus.items() if clocks == taken)
+            out.append(Rule("channel", long, tuple(bus), taken))
     return out

@@ -3,9 +3,10 @@
 The scheduler is held to these rules by a table of its own; nothing of it is used here. This reader walks
 a log once and, for every command, looks back at when the commands that matter to it were last seen.
 The rules are those of LPDDR5 and LPDDR5X in bank-group mode (JESD209-5C), LPDDR4 (JESD209-4), DDR4 and
-DDR5 (JESD79-4, -5) and GDDR6 (JESD250). For the commands of a PIM unit they are ordinary DRAM timing at rank
-level: an all-bank activate is an activate of every bank, a MAC is a read that stays in the chip, a register
-write is a write of every bank, a result read is a read of its bank.
+DDR5 (JESD79-4, -5), GDDR6 (JESD250), HBM2 (JESD235) and HBM3 (JESD238), whose pseudo channels are ranks
+here. For the commands of a PIM unit they are ordinary DRAM timing at rank level: an all-bank activate is an
+activate of every bank, a MAC is a read that stays in the chip, a register write is a write of every bank, a
+result read is a read of its bank.
 
 Left out: same-bank and per-two-bank refresh, masked writes, mode registers, power-down and self-refresh,
 temperature derating, the pairing of banks in a per-bank refresh, link training, and whether a MODE command
@@ -14,6 +15,7 @@ really addresses the reserved row.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +24,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from pimsim.devices import part, parts
-from pimsim.devices.dram.audit.log import Commands, parse, read
+from pimsim.devices.dram.audit.log import Commands, by_channel, parse, read
 from pimsim.devices.dram.audit.waits import NAMES, POSTPONED, waits_of
 from pimsim.devices.dram.audit.walk import (
     ACT1,
     COMMANDS,
+    MOST,
     NEVER,
     REFAB,
     REFPB,
@@ -36,19 +39,17 @@ from pimsim.devices.dram.audit.walk import (
     T_REFIPB,
     Found,
     History,
-    Waits,
     nothing_yet,
     walk,
 )
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
-__all__ = ["POSTPONED", "audit", "audit_file"]
+__all__ = ["POSTPONED", "audit", "audit_blocks", "audit_file"]
 
 _Ints = npt.NDArray[np.int64]
 _END = "END"
-_LONG = ("ACT", "ACT1", "RD", "WR", "RDA", "WRA")
-"""Commands that take more clocks of the command bus than others where a family has such."""
+_DATA = ("RD", "WR", "RDA", "WRA")
 
 
 class _Finding(NamedTuple):
@@ -66,13 +67,17 @@ class _Finding(NamedTuple):
     slack: int | None
 
 
-def audit(log: pd.DataFrame, spec: DramSpec, pim: PimSpec | None = None) -> pd.DataFrame:
+def audit(
+    log: pd.DataFrame, spec: DramSpec, pim: PimSpec | None = None, data_clock: str = "on_demand"
+) -> pd.DataFrame:
     """Every broken rule of a command log, one row each, in the order of the log; no row means legal.
 
     log: columns clock, command, rank, bankgroup, bank, row, column and, where there are several, channel.
         Clocks are whole, from 0, and never go backwards within a channel; `bank` counts within its bank
-        group; empty or -1 does not apply. Several channels may be mixed or follow each other.
+        group, `bankgroup` over the stack levels unless a column sid names them; empty or -1 does not apply.
+        Several channels may be mixed or follow each other. A rank may be called pseudochannel.
     spec: the part that every channel is made of; pim: the unit in its banks, needed for PIM commands.
+    data_clock: "on_demand" (LPDDR5: a CAS starts it) or "always_on", as the controller held it.
     returns: clock, command, channel, rank, bankgroup, bank as in the log (-1: does not apply), `rule` in
         words, `wanted` and `slack` = clock - wanted, which is negative for a command that came too early.
         `wanted` is the earliest clock that this rule allows. Where the rule is a deadline (tAAD, tREFI,
@@ -82,7 +87,20 @@ def audit(log: pd.DataFrame, spec: DramSpec, pim: PimSpec | None = None) -> pd.D
     The log is taken to start with all banks closed, the data clock off, ordinary mode, and ranks freshly
     refreshed. A log without any refresh command is not asked for one.
     """
-    return _audit(parse(log, spec, pim), spec, pim)
+    return audit_blocks([log], spec, pim, data_clock)
+
+
+def audit_blocks(
+    blocks: Iterable[pd.DataFrame],
+    spec: DramSpec,
+    pim: PimSpec | None = None,
+    data_clock: str = "on_demand",
+) -> pd.DataFrame:
+    """`audit` of a log that comes in blocks, one after the other, so that it need not be held as a whole."""
+    reader = _Reader(spec, pim, data_clock)
+    for block in blocks:
+        reader.read(parse(block, spec, pim, first=reader.commands))
+    return reader.report()
 
 
 def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
@@ -93,93 +111,111 @@ def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
     named = known[part_name]
     pim = named if isinstance(named, PimSpec) else None
     spec = part(named.dram, DramSpec) if isinstance(named, PimSpec) else named
-    return _audit(read(path, spec, pim), spec, pim)
+    reader = _Reader(spec, pim)
+    reader.read(read(path, spec, pim))
+    return reader.report()
 
 
-def _audit(log: Commands, spec: DramSpec, pim: PimSpec | None) -> pd.DataFrame:
-    waits = waits_of(spec, pim)
-    per_bank = bool((log.code == REFPB).any())
-    refreshing = per_bank or bool((log.code == REFAB).any())
-    findings: list[_Finding] = []
-    for channel in np.unique(log.channel):
-        mine = np.flatnonzero(log.channel == channel)
-        history, found = _walk(log, mine, spec, waits)
-        findings += _early(log, mine, found, spec, waits)
-        findings += _overdue(log, mine, spec, waits, history, refreshing, per_bank)
-    findings.sort(key=lambda finding: finding.at)
-    report = pd.DataFrame(findings, columns=list(_Finding._fields)).drop(columns="at")
-    numbers = dict.fromkeys(("clock", "channel", "rank", "bankgroup", "bank"), "int64")
-    return report.astype(numbers | {"wanted": "Int64", "slack": "Int64"})
+class _Reader:
+    """What was read so far: the history of every channel, and what was found."""
 
+    def __init__(self, spec: DramSpec, pim: PimSpec | None, data_clock: str = "on_demand") -> None:
+        if data_clock not in ("on_demand", "always_on"):
+            raise SpecError(f"audit: data_clock={data_clock!r}; wanted on_demand or always_on")
+        self.spec, self.waits = spec, waits_of(spec, pim)
+        if data_clock == "always_on":
+            self.waits = self.waits._replace(WCKPST=NEVER)
+        self.commands = 0
+        self.history: dict[int, History] = {}
+        self.clock: dict[int, int] = {}  # of the latest command of a channel
+        self.refreshing = self.per_bank = False
+        self.findings: list[_Finding] = []
 
-def _walk(log: Commands, mine: _Ints, spec: DramSpec, waits: Waits) -> tuple[History, Found]:
-    """Walk one channel; walk it again with more room if it broke more rules than expected."""
-    g = spec.geometry
-    room = 1024
-    while True:
-        history = nothing_yet(waits, g.ranks, g.bank_groups, int(log.clock[mine[0]]))
-        found = Found(rows=np.empty((room, 5), dtype=np.int64), total=np.zeros(1, dtype=np.int64))
-        clock, code, rank = log.clock[mine], log.code[mine], log.rank[mine]
-        walk(clock, code, rank, log.flat[mine], log.row[mine], waits, history, found)
-        if found.total[0] <= room:
-            return history, found
-        room = int(found.total[0])
+    def read(self, log: Commands) -> None:
+        """Go on with the next commands."""
+        g = self.spec.geometry
+        for channel, mine in by_channel(log.channel):
+            fields = (log.clock[mine], log.code[mine], log.rank[mine], log.flat[mine], log.row[mine])
+            first, last = int(fields[0][0]), int(fields[0][-1])
+            if channel not in self.history:
+                self.history[channel] = nothing_yet(self.waits, g.ranks, g.bank_groups, first)
+            elif first < self.clock[channel]:
+                raise SpecError(
+                    f"log: clock {first} of channel {channel} comes after clock {self.clock[channel]}"
+                )
+            self.clock[channel] = last
+            at = 0
+            while at < len(fields[0]):
+                found = Found(rows=np.empty((8 * MOST, 5), np.int64), total=np.zeros(1, np.int64))
+                at = walk(*fields, self.waits, self.history[channel], found, at)
+                self._early(log, mine, found)
+        self.per_bank |= bool((log.code == REFPB).any())
+        self.refreshing |= self.per_bank or bool((log.code == REFAB).any())
+        self.commands += len(log.code)
 
+    def report(self) -> pd.DataFrame:
+        """All that was found, and what is overdue at the end."""
+        findings = self.findings + [
+            each for channel in sorted(self.history) for each in self._overdue(channel)
+        ]
+        findings.sort(key=lambda finding: finding.at)
+        report = pd.DataFrame(findings, columns=list(_Finding._fields)).drop(columns="at")
+        numbers = dict.fromkeys(("clock", "channel", "rank", "bankgroup", "bank"), "int64")
+        return report.astype(numbers | {"wanted": "Int64", "slack": "Int64"})
 
-def _early(log: Commands, mine: _Ints, found: Found, spec: DramSpec, waits: Waits) -> list[_Finding]:
-    """The rules that the walk found broken, in words; clocks are those of a command's first on the bus."""
-    out = []
+    def _early(self, log: Commands, mine: slice | _Ints, found: Found) -> None:
+        """The rules that the walk found broken, in words; clocks are a command's first on the bus."""
+        waits, own_names = self.waits, NAMES[self.spec.family]
+        bus_ck = dict.fromkeys(("ACT", "ACT1"), waits.act_ck) | dict.fromkeys(_DATA, waits.data_ck)
 
-    def lead(name: str) -> int:
-        return (waits.long_ck if name in _LONG else waits.short_ck) - 1
+        def lead(name: str) -> int:
+            return bus_ck.get(name, waits.other_ck) - 1
 
-    for i, rule, before, since, wanted in found.rows[: found.total[0]].tolist():
-        k = int(mine[i])
-        clock, command = int(log.clock[k]), str(log.names[k])
-        name, rest = RULES[rule].split(":", 1)
-        before_name = "ACT" if COMMANDS[before] == "ACT1" and waits.AAD == NEVER else COMMANDS[before]
-        if "{before}" in rest:
-            since -= lead(before_name)
-        words = f"{NAMES[spec.family].get(name, name)}:" + rest.format(
-            before=before_name, since=since, then=command
-        )
-        where = (int(log.channel[k]), int(log.rank[k]), int(log.bankgroup[k]), int(log.bank[k]))
-        known = wanted != NEVER
-        wanted -= lead(command) if known else 0
-        out.append(
-            _Finding(
-                k, clock, command, *where, words, wanted if known else None, clock - wanted if known else None
+        for i, rule, before, since, wanted in found.rows[: found.total[0]].tolist():
+            k = i if isinstance(mine, slice) else int(mine[i])
+            clock, command = int(log.clock[k]), log.words[log.word[k]]
+            name, rest = RULES[rule].split(":", 1)
+            before_name = "ACT" if COMMANDS[before] == "ACT1" and waits.AAD == NEVER else COMMANDS[before]
+            if "{before}" in rest:
+                since -= lead(before_name)
+            words = f"{own_names.get(name, name)}:" + rest.format(
+                before=before_name, since=since, then=command
             )
-        )
-    return out
+            where = (int(log.channel[k]), int(log.rank[k]), int(log.bankgroup[k]), int(log.bank[k]))
+            known = wanted != NEVER
+            wanted -= lead(command) if known else 0
+            self.findings.append(
+                _Finding(
+                    self.commands + k,
+                    clock,
+                    command,
+                    *where,
+                    words,
+                    wanted if known else None,
+                    clock - wanted if known else None,
+                )
+            )
 
+    def _overdue(self, channel: int) -> list[_Finding]:
+        """What one channel still owes when its log ends: refreshes and second halves of activates."""
+        w, h, g, end = self.waits, self.history[channel], self.spec.geometry, self.clock[channel]
+        out = []
 
-def _overdue(
-    log: Commands,
-    mine: _Ints,
-    spec: DramSpec,
-    w: Waits,
-    h: History,
-    refreshing: bool,
-    per_bank: bool,
-) -> list[_Finding]:
-    """What one channel still owes when its log ends: refreshes and second halves of activates."""
-    end, channel = int(log.clock[mine[-1]]), int(log.channel[mine[0]])
-    out = []
+        def owed(rank: int, bank: int, rule: int, since: int, wait: int) -> None:
+            if end > since + wait:
+                group, within = divmod(bank, g.banks_per_group) if bank != NEVER else (NEVER, NEVER)
+                words = RULES[rule].format(since=since)
+                place = (channel, rank, group, within)
+                out.append(
+                    _Finding(self.commands, end, _END, *place, words, since + wait, end - since - wait)
+                )
 
-    def owed(rank: int, bank: int, rule: int, since: int, wait: int) -> None:
-        if end > since + wait:
-            group, within = divmod(bank, spec.geometry.banks_per_group) if bank != NEVER else (NEVER, NEVER)
-            words = RULES[rule].format(since=since)
-            place = (channel, rank, group, within)
-            out.append(_Finding(len(log.code), end, _END, *place, words, since + wait, end - since - wait))
-
-    for rank in range(spec.geometry.ranks):
-        if refreshing:
-            owed(rank, NEVER, T_REFI, int(h.refreshed[rank]), w.refresh_rank_ck)
-        for bank in range(spec.geometry.banks):
-            if per_bank:
-                owed(rank, bank, T_REFIPB, int(h.bank_refreshed[rank, bank]), w.refresh_bank_ck)
-            if h.half[rank, bank]:
-                owed(rank, bank, T_AAD, int(h.bank[rank, bank, ACT1]), w.AAD)
-    return out
+        for rank in range(g.ranks):
+            if self.refreshing:
+                owed(rank, NEVER, T_REFI, int(h.refreshed[rank]), w.refresh_rank_ck)
+            for bank in range(g.banks):
+                if self.per_bank:
+                    owed(rank, bank, T_REFIPB, int(h.bank_refreshed[rank, bank]), w.refresh_bank_ck)
+                if h.half[rank, bank]:
+                    owed(rank, bank, T_AAD, int(h.bank[rank, bank, ACT1]), w.AAD)
+        return out

@@ -21,18 +21,24 @@ _NEEDED = ("clock", "command", "rank", "bankgroup", "bank", "row", "column")
 _Fail = Callable[[int, str], NoReturn]
 _NUMBERS = ("clock", "channel", "rank", "bankgroup", "bank", "row", "column")
 _PIM = {"ACTAB", "MACAB", "WRREG", "RDRES", "MODE"}
-_ONE_BANK = {"ACT1", "ACT2", "PRE", "RD", "WR", "RDA", "WRA", "REFPB", "RDRES"}
-_ONE_ROW = {"ACT1", "ACTAB"}
+_NEEDS = {
+    "rank": set(COMMANDS) - {"MODE"},
+    "bankgroup": {"ACT1", "ACT2", "PRE", "RD", "WR", "RDA", "WRA", "REFPB", "RDRES"},
+    "row": {"ACT1", "ACTAB"},
+}
+_NEEDS["bank"] = _NEEDS["bankgroup"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Commands:
     """A log in numbers, one entry a command; -1 where a field does not apply.
 
-    code: index into COMMANDS (the one-command ACT is ACT1); flat: bank within its rank.
+    words, word: the names in the log, and the place of each command's among them; code: index into COMMANDS
+    (the one-command ACT is ACT1); bankgroup counts over stack levels; flat: bank within its rank.
     """
 
-    names: npt.NDArray[np.object_]
+    words: list[str]
+    word: _Ints
     code: _Ints
     clock: _Ints
     channel: _Ints
@@ -69,22 +75,25 @@ def parse(
     def fail(at: int, text: str) -> NoReturn:
         raise SpecError(f"{name}, {unit} {at + first}: {text}")
 
-    if "clock" not in log.columns:
-        log = log.rename(columns={"cycle": "clock"})
+    g = spec.geometry
+    for other, ours in (("cycle", "clock"), ("pseudochannel", "rank")):
+        if ours not in log.columns:
+            log = log.rename(columns={other: ours})
+    stacked = g.sids > 1 and "sid" in log.columns
     missing = [c for c in _NEEDED if c not in log.columns]
-    unknown = [str(c) for c in log.columns if c not in _NEEDED and c != "channel"]
+    unknown = [str(c) for c in log.columns if c not in (*_NEEDED, "channel") and not (stacked and c == "sid")]
     if missing or unknown or log.columns.has_duplicates:
         what = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(
             unknown
         )
         raise SpecError(
             f"{name}: the header {' and '.join(what) or 'names a column twice'}; wanted clock (or cycle), "
-            f"command, channel (or none), rank, bankgroup, bank, row, column"
+            f"command, channel (or none), rank (or pseudochannel), bankgroup, bank, row, column"
         )
     if "channel" not in log.columns:
         log = log.assign(channel=0)
     value = {}
-    for column in _NUMBERS:
+    for column in (*_NUMBERS, "sid") if stacked else _NUMBERS:
         value[column], bad = _whole(log[column])
         if bad is not None:
             given = log[column].iloc[bad]
@@ -92,19 +101,23 @@ def parse(
             fail(bad, f"{text}; wanted a whole number{' or nothing' * (column != 'clock')}")
     value["channel"] = np.maximum(value["channel"], 0)
 
-    names = log["command"].fillna("").astype(str).to_numpy(dtype=object)
-    code = _codes(names, spec, pim, fail)
-    _check_addresses(names, code, value, spec, fail)
-    if spec.geometry.ranks == 1:
+    if stacked:
+        value["bankgroup"] = _over_levels(value["sid"], value["bankgroup"], spec, fail)
+    word, unique = pd.factorize(log["command"], use_na_sentinel=False)
+    words = ["" if pd.isna(each) else str(each) for each in unique]
+    code = _codes(word, words, spec, pim, fail)
+    _check_addresses(word, words, code, value, spec, fail)
+    if g.ranks == 1:
         value["rank"] = np.maximum(value["rank"], 0)
     _check_order(value["clock"], value["channel"], fail)
     flat = np.where(
         (value["bank"] < 0) | (value["bankgroup"] < 0),
         NEVER,
-        value["bankgroup"] * spec.geometry.banks_per_group + value["bank"],
+        value["bankgroup"] * g.banks_per_group + value["bank"],
     )
     return Commands(
-        names=names,
+        words=words,
+        word=word,
         code=code,
         flat=flat.astype(np.int64),
         **{k: value[k] for k in ("clock", "channel", "rank", "bankgroup", "bank", "row")},
@@ -128,19 +141,32 @@ def _whole(column: pd.Series[Any]) -> tuple[_Ints, int | None]:
     return number, int(np.argmax(bad)) if bad.any() else None
 
 
-def _codes(names: npt.NDArray[np.object_], spec: DramSpec, pim: PimSpec | None, fail: _Fail) -> _Ints:
+def _over_levels(sid: _Ints, group: _Ints, spec: DramSpec, fail: _Fail) -> _Ints:
+    """Bank groups counted over the stack levels of their rank."""
+    g = spec.geometry
+    per_level = g.bank_groups // g.sids
+    for field, number, limit in (("sid", sid, g.sids), ("bankgroup", group, per_level)):
+        if (number >= limit).any():
+            at = int(np.argmax(number >= limit))
+            fail(at, f"{field} {number[at]}; {spec.name} has {limit}, counted from 0")
+    lost = (group >= 0) & (sid < 0)
+    if lost.any():
+        fail(int(np.argmax(lost)), "a bankgroup without a sid")
+    return np.where(group >= 0, sid * per_level + group, group)
+
+
+def _codes(word: _Ints, words: list[str], spec: DramSpec, pim: PimSpec | None, fail: _Fail) -> _Ints:
     """Command numbers; a name that this part does not know is an error."""
     timed = spec.latencies_ck.keys() | spec.timings.keys()
     two_step = "AAD" in timed
     not_here = {"ACT"} if two_step else {"ACT1", "ACT2"}
     absent = set() if "RFCpb" in timed else {"REFPB"}
     number = {command: k for k, command in enumerate(COMMANDS)} | {"ACT": COMMANDS.index("ACT1")}
-    which, unique = pd.factorize(names)
-    code_of = np.zeros(len(unique), dtype=np.int64)
-    for k, command in enumerate(unique):
-        at = int(np.argmax(which == k))
+    code_of = np.zeros(len(words), dtype=np.int64)
+    for k, command in enumerate(words):
+        at = int(np.argmax(word == k))
         if command not in number:
-            fail(at, f"no command named {command!r}{suggest(str(command), set(number) - not_here - absent)}")
+            fail(at, f"no command named {command!r}{suggest(command, set(number) - not_here - absent)}")
         if command in not_here:
             fail(at, f"{command}: {spec.name} activates by {'ACT1 and ACT2' if two_step else 'ACT'}")
         if command in absent:
@@ -151,11 +177,11 @@ def _codes(names: npt.NDArray[np.object_], spec: DramSpec, pim: PimSpec | None, 
                 f"{command} is for a PIM unit, and {spec.name} alone has none; name the PIM unit instead",
             )
         code_of[k] = number[command]
-    return code_of[which] if len(names) else np.zeros(0, dtype=np.int64)
+    return code_of[word]
 
 
 def _check_addresses(
-    names: npt.NDArray[np.object_], code: _Ints, value: dict[str, _Ints], spec: DramSpec, fail: _Fail
+    word: _Ints, words: list[str], code: _Ints, value: dict[str, _Ints], spec: DramSpec, fail: _Fail
 ) -> None:
     """Every field lies inside the part, and every command names what it acts on."""
     g = spec.geometry
@@ -171,23 +197,32 @@ def _check_addresses(
         if outside.any():
             at = int(np.argmax(outside))
             fail(at, f"{field} {value[field][at]}; {spec.name} has {limit}, counted from 0")
-    for k, command in enumerate(COMMANDS):
-        wanted = ["rank"] * (g.ranks > 1 and command != "MODE") + ["bankgroup", "bank"] * (
-            command in _ONE_BANK
-        )
-        for field in wanted + ["row"] * (command in _ONE_ROW):
-            absent = (code == k) & (value[field] < 0)
-            if absent.any():
-                at = int(np.argmax(absent))
-                fail(at, f"{names[at]} without a {field}")
+    for field, commands in _NEEDS.items():
+        if field == "rank" and g.ranks == 1:
+            continue
+        needed = np.array([command in commands for command in COMMANDS])
+        absent = needed[code] & (value[field] < 0)
+        if absent.any():
+            at = int(np.argmax(absent))
+            fail(at, f"{words[word[at]]} without a {field}")
 
 
 def _check_order(clock: _Ints, channel: _Ints, fail: _Fail) -> None:
     """Clocks never go backwards within a channel."""
-    for c in np.unique(channel):
-        mine = np.flatnonzero(channel == c)
+    for c, mine in by_channel(channel):
         back = np.diff(clock[mine]) < 0
         if back.any():
             k = int(np.argmax(back))
-            before, at = mine[k], mine[k + 1]
-            fail(int(at), f"clock {clock[at]} of channel {c} comes after clock {clock[before]}")
+            at = k + 1 if isinstance(mine, slice) else int(mine[k + 1])
+            fail(at, f"clock {clock[mine][k + 1]} of channel {c} comes after clock {clock[mine][k]}")
+
+
+def by_channel(channel: _Ints) -> list[tuple[int, slice | _Ints]]:
+    """The channels in a log, each with the places of its commands in order."""
+    if not len(channel):
+        return []
+    if (channel == channel[0]).all():
+        return [(int(channel[0]), slice(None))]
+    order = np.argsort(channel, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(channel[order])) + 1)
+    return [(int(channel[part[0]]), part) for part in parts]

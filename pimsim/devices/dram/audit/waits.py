@@ -14,8 +14,9 @@ from pimsim.errors import SpecError, suggest
 
 __all__ = ["NAMES", "POSTPONED", "waits_of"]
 
-POSTPONED = {"lpddr5": 9, "lpddr4": 9, "ddr4": 9, "ddr5": 5, "gddr6": 9}
-"""Longest time between two refreshes in units of tREFI: eight (DDR5 four) may be postponed."""
+POSTPONED = {"lpddr5": 9, "lpddr4": 9, "ddr4": 9, "ddr5": 5, "gddr6": 9, "hbm2": 9, "hbm3": 9}
+"""Longest time between two refreshes in units of tREFI: eight (DDR5 four) may be postponed; of GDDR6 and HBM
+an estimate."""
 
 NAMES: dict[str, dict[str, str]] = {
     "lpddr5": {},
@@ -34,6 +35,7 @@ NAMES: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """What the family calls a rule of the auditor, where it is not the LPDDR5 name."""
 NAMES["ddr5"] = NAMES["ddr4"] | {"tRFCab": "tRFC1"}
+NAMES["hbm2"] = NAMES["hbm3"] = NAMES["gddr6"]
 
 
 def _lpddr5(n: Clocks) -> dict[str, int]:
@@ -92,8 +94,9 @@ def _lpddr4(n: Clocks) -> dict[str, int]:
         "PBR2PBR": n.RFCpb,
         "PBR2ACT": n.RRD,
         "ACT2PBR": n.RRD,
-        "long_ck": 4,
-        "short_ck": 2,
+        "act_ck": 4,
+        "data_ck": 4,
+        "other_ck": 2,
     }
 
 
@@ -143,7 +146,8 @@ def _ddr5(n: Clocks) -> dict[str, int]:
         "RPab": n.RP,
         "PPD": n.PPD,
         "RFCab": n.RFC1,
-        "long_ck": 2,
+        "act_ck": 2,
+        "data_ck": 2,
     }
 
 
@@ -175,12 +179,57 @@ def _gddr6(n: Clocks) -> dict[str, int]:
     }
 
 
+def _hbm2(n: Clocks) -> dict[str, int]:
+    return {
+        "read_data": n.RL,
+        "write_data": n.WL,
+        "CCD_S": n.CCD_S,
+        "CCD_L": n.CCD_L,
+        "CCD_S_WR": n.CCD_S,
+        "CCD_L_WR": n.CCD_L,
+        "RTW": n.RL + n.BL - n.WL + 2,
+        "WTR_S": n.WL + n.BL + n.WTR_S,
+        "WTR_L": n.WL + n.BL + n.WTR_L,
+        "RTP": n.RTP,
+        "WTP": n.WL + n.BL + n.WR,
+        "RRD": n.RRD_S,
+        "RRD_L": n.RRD_L,
+        "RCD": n.RCDRD,
+        "RCD_WR": n.RCDWR,
+        "RC": n.RC,
+        "RPpb": n.RP,
+        "RPab": n.RP,
+        "RFCab": n.RFCab,
+        "RFCpb": n.RFCpb,
+        "PBR2PBR": n.RREFD,
+        "PBR2ACT": n.RREFD,
+        "ACT2PBR": n.RRD_S,
+        "act_ck": 2,
+        "column_bus": 1,
+        "own_data_bus": 1,
+    }
+
+
+def _hbm3(n: Clocks) -> dict[str, int]:
+    """In half clocks: an activate takes three, a read or write two."""
+    return _hbm2(n) | {
+        "CCD_R": n.CCD_R,
+        "RTW": n.RTW,
+        "PPD": n.PPD,
+        "act_ck": 3,
+        "data_ck": 2,
+        "half_clocks": 1,
+    }
+
+
 _FAMILIES: dict[str, Callable[[Clocks], dict[str, int]]] = {
     "lpddr5": _lpddr5,
     "lpddr4": _lpddr4,
     "ddr4": _ddr4,
     "ddr5": _ddr5,
     "gddr6": _gddr6,
+    "hbm2": _hbm2,
+    "hbm3": _hbm3,
 }
 
 
@@ -200,16 +249,19 @@ def waits_of(spec: DramSpec, pim: PimSpec | None) -> Waits:
     per_bank = n.REFIpb if n.has("REFIpb") else n.REFI
     general = {
         **dict.fromkeys(("RRD_L", "PPD", "RFCpb", "PBR2PBR", "PBR2ACT", "ACT2PBR"), 0),
-        **dict.fromkeys(("long_ck", "short_ck"), 1),
+        **dict.fromkeys(("act_ck", "data_ck", "other_ck"), 1),
+        **dict.fromkeys(("column_bus", "half_clocks", "own_data_bus"), 0),
         **dict.fromkeys(("WCKPST", "AAD"), NEVER),
         "BL": n.BL,
-        "CS": n.CS,
+        "CS": n.CS if n.has("CS") else 0,
+        "CCD_R": own["CCD_S"],
         "FAW": n.FAW,
         "RAS": n.RAS,
         "mode_ck": pim.mode_ck if pim else 0,
         "mac_pipeline_ck": pim.mac_pipeline_ck if pim else 0,
         "mode_accesses": pim.mode_accesses if pim else 1,
         "banks_per_group": spec.geometry.banks_per_group,
+        "groups_per_sid": spec.geometry.bank_groups // spec.geometry.sids,
         # As many per-bank refreshes as fit in tREFI are owed for one of all banks (LPDDR: eight).
         "refresh_set": max(1, round(n.REFI / per_bank)),
         "refresh_rank_ck": longest * n.REFI,

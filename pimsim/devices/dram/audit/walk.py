@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-# The steps of the walk are called from compiled code only: no way in from Python halves compilation.
-_INNER: dict[str, Any] = {"cache": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# The steps of the walk are called from compiled code only: no way in from Python halves compilation. They
+# become part of it, since a call would copy the descriptions of all arrays of the history. Nothing allocates,
+# so that no references need to be counted.
+_OUTER: dict[str, Any] = {"cache": True, "_nrt": False}
+_INNER = _OUTER | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 _inner = njit(**_INNER)
 _Ints = npt.NDArray[np.int64]
 
@@ -24,6 +27,8 @@ COMMANDS = (
 ACT1, ACT2, PRE, PREA, RD, WR, RDA, WRA, REFAB, REFPB = range(10)
 CAS_RD, CAS_WR, ACTAB, MACAB, WRREG, RDRES, MODE = range(10, 17)
 
+MOST = 512
+"""More rules than one command can break: a few for each of at most 64 banks."""
 NEVER = -1
 """Clock of a command that was not seen, and a row, bank or wanted clock that does not exist."""
 
@@ -32,13 +37,12 @@ _SPACINGS = (
     "tCCD_S", "tCCD_L", "tRTW", "tWTR_S", "tWTR_L", "tRRD", "tFAW", "tRC", "tRCab", "tRCD", "tRCD_WR", "tRAS",
     "tRBTP", "tWR", "tRPpb", "tRPab", "tRBTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
     "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus", "tRRD_L",
-    "tRRD to REFPB",
+    "tRRD to REFPB", "tCCD_R", "half clock",
 )  # fmt: skip
 (T_CCD_S, T_CCD_L, T_RTW, T_WTR_S, T_WTR_L, T_RRD, T_FAW, T_RC, T_RCAB, T_RCD, T_RCD_WR, T_RAS) = range(12)
 (T_RBTP, T_WR, T_RPPB, T_RPAB, T_RBTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
-(T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS, T_RRD_L, T_ACT2PBR) = range(
-    22, 31
-)
+(T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS, T_RRD_L, T_ACT2PBR, T_CCD_R,
+ T_HALF) = range(22, 33)  # fmt: skip
 _OTHERS = (
     "tAAD: ACT1 at {since} to ACT2",
     "tREFI: last whole refresh of the rank at {since}",
@@ -55,9 +59,10 @@ _OTHERS = (
     "state: {then} in all-bank mode",
     "state: {then} outside all-bank mode",
     "state: {then} between the MODE commands of one switch (last at {since})",
+    "half clock: {then} in the second half of a clock",
 )
-T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(31, 40)
-BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH = range(40, 46)
+T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(33, 42)
+BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH, SECOND_HALF = range(42, 49)
 RULES = tuple(f"{name}: {{before}} at {{since}} to {{then}}" for name in _SPACINGS) + _OTHERS
 
 
@@ -70,6 +75,7 @@ class Waits(NamedTuple):
     CS: int
     CCD_S: int
     CCD_L: int
+    CCD_R: int  # reads of two stack levels
     CCD_S_WR: int
     CCD_L_WR: int
     RTW: int
@@ -98,11 +104,16 @@ class Waits(NamedTuple):
     mac_pipeline_ck: int
     mode_accesses: int
     banks_per_group: int
+    groups_per_sid: int
     refresh_set: int  # per-bank refreshes that count as one all-bank refresh
     refresh_rank_ck: int
     refresh_bank_ck: int
-    long_ck: int  # clocks of the command bus that an activate, a read or a write takes
-    short_ck: int  # and any other command
+    act_ck: int  # clocks of the command bus that an activate takes
+    data_ck: int  # and a read or write
+    other_ck: int  # and any other command
+    column_bus: int  # 1: reads and writes have a command bus of their own
+    half_clocks: int  # 1: clocks are halves, of which the second is for precharges only
+    own_data_bus: int  # 1: every rank has a data bus of its own
 
 
 class History(NamedTuple):
@@ -118,9 +129,10 @@ class History(NamedTuple):
     half: _Ints  # (ranks, banks) 1 while ACT2 is owed
     all_row: _Ints  # (ranks,) row opened in all banks
     data_clock: _Ints  # (ranks,) first clock at which WCK is off
-    bursts: _Ints  # (last ones, 4) data on the bus: first clock, rank, command, its clock
+    bursts: _Ints  # (last ones, a power of two; 4) data on the bus: first clock, rank, command, its clock
     counts: _Ints  # (2,) bursts and MODE commands seen
-    last: _Ints  # (2,) latest command on the channel and its clock
+    last: _Ints  # (2, 2) latest command on the bus (rows, or all; columns) and its clock
+    first_half: _Ints  # (ranks, 3) latest row command in a first half: its last clock, command, bank
     refreshed: _Ints  # (ranks,) clock since which the whole rank waits for refresh
     refreshes: _Ints  # (ranks,) per-bank refreshes since then
     bank_refreshed: _Ints  # (ranks, banks)
@@ -154,9 +166,10 @@ def nothing_yet(w: Waits, ranks: int, groups: int, start: int) -> History:
         half=np.zeros((ranks, banks), dtype=np.int64),
         all_row=never(ranks),
         data_clock=np.full(ranks, start, dtype=np.int64),
-        bursts=never(_burst_span(w) + 1, 4),
+        bursts=never(1 << _burst_span(w).bit_length(), 4),
         counts=np.zeros(2, dtype=np.int64),
-        last=never(2),
+        last=never(2, 2),
+        first_half=never(ranks, 3),
         refreshed=np.full(ranks, start, dtype=np.int64),
         refreshes=np.zeros(ranks, dtype=np.int64),
         bank_refreshed=np.full((ranks, banks), start, dtype=np.int64),
@@ -171,7 +184,9 @@ def _burst_span(w: Waits) -> int:
 @_inner
 def further_clocks(cmd: int, w: Waits) -> int:
     """Clocks between the first and the last clock of a command, from which it is timed, on its bus."""
-    return (w.long_ck if cmd in (ACT1, RD, WR, RDA, WRA) else w.short_ck) - 1
+    if cmd == ACT1:
+        return w.act_ck - 1
+    return (w.data_ck if cmd in (RD, WR, RDA, WRA) else w.other_ck) - 1
 
 
 @_inner
@@ -263,7 +278,7 @@ def _activate(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, 
     _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
     if h.bank[rank, bank, REFPB] != seen[REFPB]:
         _after(found, i, clock, T_PBR2ACT, seen, REFPB, w.PBR2ACT)
-    fourth = h.activates[rank, h.activated[rank] % 4]
+    fourth = h.activates[rank, h.activated[rank] & 3]
     if fourth != NEVER and clock < fourth + w.FAW:
         _note(found, i, T_FAW, ACT1, fourth, fourth + w.FAW)
 
@@ -293,9 +308,10 @@ def _precharge(
         _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
     elif h.all_row[rank] != NEVER:
         _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
-    for b in range(h.half.shape[1]):
-        if h.half[rank, b] == 1 and (cmd == PREA or b == bank):
-            _note(found, i, HALF_OPEN, ACT1, h.bank[rank, b, ACT1], NEVER)
+    if w.AAD != NEVER:
+        for b in range(h.half.shape[1]):
+            if h.half[rank, b] == 1 and (cmd == PREA or b == bank):
+                _note(found, i, HALF_OPEN, ACT1, h.bank[rank, b, ACT1], NEVER)
 
 
 @_inner
@@ -316,11 +332,15 @@ def _access(
         _after(found, i, clock, T_RCD_WR, h.bank[rank, bank], ACT1, w.RCD_WR)
         for before in (RD, RDA):
             _after(found, i, clock, T_RTW, h.rank[rank], before, w.RTW)
+    mine = bank // w.banks_per_group
+    level = mine - mine % w.groups_per_sid  # the first group of this stack level
     for g in range(h.group.shape[1]):
-        own = g == bank // w.banks_per_group
+        own = g == mine
         spacing, ccd = (T_CCD_L, w.CCD_L) if own else (T_CCD_S, w.CCD_S)
         seen = h.group[rank, g]
         if reads:
+            if not level <= g < level + w.groups_per_sid:
+                spacing, ccd = T_CCD_R, w.CCD_R
             _after(found, i, clock, spacing, seen, RD, ccd)
             _after(found, i, clock, spacing, seen, RDA, ccd)
             turn, wtr = (T_WTR_L, w.WTR_L) if own else (T_WTR_S, w.WTR_S)
@@ -374,15 +394,15 @@ def _data(found: Found, i: int, clock: int, cmd: int, rank: int, w: Waits, h: Hi
     start, free, last = clock + latency, NEVER, NEVER
     size = len(h.bursts)
     for back in range(1, min(size, h.counts[0]) + 1):
-        other = h.bursts[(h.counts[0] - back) % size]
+        other = h.bursts[(h.counts[0] - back) & (size - 1)]
         if other[3] + size <= clock:
             break
-        gap = w.BL if other[1] == rank else w.BL + w.CS
+        gap = w.BL if other[1] == rank else 0 if w.own_data_bus else w.BL + w.CS
         if start < other[0] + gap and other[0] < start + gap and other[0] + gap > free:
-            free, last = other[0] + gap, (h.counts[0] - back) % size
+            free, last = other[0] + gap, (h.counts[0] - back) & (size - 1)
     if last != NEVER:
         _note(found, i, T_DATA_BUS, h.bursts[last, 2], h.bursts[last, 3], free - latency)
-    burst = h.bursts[h.counts[0] % size]
+    burst = h.bursts[h.counts[0] & (size - 1)]
     burst[0], burst[1], burst[2], burst[3] = start, rank, cmd, clock
     h.counts[0] += 1
 
@@ -410,6 +430,25 @@ def _refreshed(
 
 
 @_inner
+def _bus(cmd: int, w: Waits) -> int:
+    return 1 if w.column_bus and cmd in (RD, WR, RDA, WRA) else 0
+
+
+@_inner
+def _half_clock(
+    found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, w: Waits, h: History
+) -> None:
+    """Only precharges begin in a second half; behind a row command of the rank only one of another bank."""
+    if (clock - further_clocks(cmd, w)) % 2 == 0:
+        return
+    before = h.first_half[rank]
+    if cmd not in (PRE, PREA):
+        _note(found, i, SECOND_HALF, cmd, NEVER, clock + 1)
+    elif before[0] == clock - 1 and (cmd == PREA or before[1] in (PREA, REFAB) or before[2] == bank):
+        _note(found, i, T_HALF, before[1], before[0], clock + 1)
+
+
+@_inner
 def _check(
     found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History
 ) -> None:
@@ -417,11 +456,15 @@ def _check(
 
     `clock` is the command's last one on the command bus, and so are the clocks in the history.
     """
-    if h.last[0] != NEVER:
-        free = h.last[1] + (2 if h.last[0] == ACTAB else 1) + further_clocks(cmd, w)
+    last = h.last[_bus(cmd, w)]
+    if last[0] != NEVER:
+        free = last[1] + (2 if last[0] == ACTAB else 1) + further_clocks(cmd, w)
         if clock < free:
-            _note(found, i, T_COMMAND_BUS, h.last[0], h.last[1], free)
-    _mode(found, i, clock, cmd, w, h)
+            _note(found, i, T_COMMAND_BUS, last[0], last[1], free)
+    if w.half_clocks:
+        _half_clock(found, i, clock, cmd, rank, bank, w, h)
+    if h.counts[1] or cmd >= ACTAB:
+        _mode(found, i, clock, cmd, w, h)
     if cmd == ACT1:
         _activate(found, i, clock, rank, bank, w, h)
     elif cmd == ACT2:
@@ -448,8 +491,11 @@ def _check(
 @_inner
 def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h: History) -> None:
     """What the command leaves behind."""
-    if h.last[0] != ACTAB or clock > h.last[1]:
-        h.last[0], h.last[1] = cmd, clock
+    last = h.last[_bus(cmd, w)]
+    if last[0] != ACTAB or clock > last[1]:
+        last[0], last[1] = cmd, clock
+    if w.half_clocks and cmd not in (RD, WR, RDA, WRA) and (clock - further_clocks(cmd, w)) % 2 == 0:
+        h.first_half[rank, 0], h.first_half[rank, 1], h.first_half[rank, 2] = clock, cmd, bank
     h.channel[cmd] = clock
     if cmd == MODE:
         h.counts[1] += 1
@@ -461,7 +507,7 @@ def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h:
     if cmd == ACT1:
         h.row[rank, bank] = row
         h.half[rank, bank] = 0 if w.AAD == NEVER else 1
-        h.activates[rank, h.activated[rank] % 4] = clock
+        h.activates[rank, h.activated[rank] & 3] = clock
         h.activated[rank] += 1
     elif cmd == ACT2:
         h.half[rank, bank] = 0
@@ -476,16 +522,21 @@ def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h:
         h.all_row[rank] = row
 
 
-@njit(cache=True)
+@njit(**_OUTER)
 def walk(
-    clock: _Ints, cmd: _Ints, rank: _Ints, bank: _Ints, row: _Ints, w: Waits, h: History, found: Found
-) -> None:
-    """Check all commands of one channel in order; `h` and `found` are filled.
+    clock: _Ints, cmd: _Ints, rank: _Ints, bank: _Ints, row: _Ints, w: Waits, h: History, found: Found,
+    first: int,
+) -> int:  # fmt: skip
+    """Check the commands of one channel in order, from number `first` on; `h` and `found` are filled.
 
     clock, cmd, rank, bank, row: (n,); `cmd` indexes COMMANDS, `bank` counts within its rank, NEVER where a
     field does not apply.
+    returns: the number of the next command, n or one before which `found` was almost full.
     """
-    for i in range(len(clock)):
+    for i in range(first, len(clock)):
+        if found.total[0] > len(found.rows) - MOST:
+            return i
         last = clock[i] + further_clocks(cmd[i], w)
         _check(found, i, last, cmd[i], rank[i], bank[i], row[i], w, h)
         _remember(last, cmd[i], rank[i], bank[i], row[i], w, h)
+    return len(clock)

@@ -60,7 +60,20 @@ _DDR4 = {
 _DDR5 = {name: theirs for name, theirs in _DDR4.items() if name != "RFC"} | {
     "RFC1": "nRFC", "CCD_S_WR": "nCCDS_WR", "CCD_L_WR": "nCCDL_WR", "PPD": "nPPD",
 }  # fmt: skip
-_PARTS = {"LPDDR5": ("lpddr5", 8, _LPDDR5), "DDR4": ("ddr4", 2, _DDR4), "DDR5": ("ddr5", 2, _DDR5)}
+_HBM2 = {
+    "RCDRD": "nRCDRD", "RCDWR": "nRCDWR", "RP": "nRP", "RAS": "nRAS", "RC": "nRC", "RRD_S": "nRRDS",
+    "RRD_L": "nRRDL", "FAW": "nFAW", "RTP": "nRTPL", "WR": "nWR", "WTR_S": "nWTRS", "WTR_L": "nWTRL",
+    "REFI": "nREFI", "REFIpb": "nREFIpb", "RFCab": "nRFC", "RFCpb": "nRFCpb", "RREFD": "nRREFD",
+    "RL": "nCL", "WL": "nCWL", "BL": "nBL", "CCD_S": "nCCDS", "CCD_L": "nCCDL",
+}  # fmt: skip
+_HBM3 = _HBM2 | {"RTP": "nRTP", "CCD_R": "nCCDR", "RTW": "nRTW", "PPD": "nPPD"}
+_PARTS = {
+    "LPDDR5": ("lpddr5", 8, _LPDDR5),
+    "DDR4": ("ddr4", 2, _DDR4),
+    "DDR5": ("ddr5", 2, _DDR5),
+    "HBM2": ("hbm2", 2, _HBM2),
+    "HBM3": ("hbm3", 2, _HBM3),
+}
 _PREAMBLES = {"DDR4": 1, "DDR5": 2}
 """Our parts of a standard: family, transfers a clock, names; and the write preamble in clocks, which the
 files hold only inside their read-to-write distance."""
@@ -196,6 +209,8 @@ def _build(read: _Config) -> ReferenceConfig:
         columns=org.column,
         dq_bits=org.channel_width,
         burst_length=org.burst_length,
+        sids=org.sid,
+        data_buses=org.pseudochannel,
     )
     if geometry.ranks * geometry.banks > e.MAX_BANKS:
         raise SpecError(
@@ -257,13 +272,13 @@ def _part(read: _Config, geometry: DramGeometry) -> DramSpec | None:
     if read.standard not in _PARTS:
         return None
     family, clock_ratio, names = _PARTS[read.standard]
-    for theirs in (*names.values(), "nRTP"):
+    for theirs in (*names.values(), *(("nRTP",) if read.standard == "LPDDR5" else ())):
         if theirs not in read.timing_cycles:
             raise SpecError(f"{read.id}: timing_cycles.{theirs} is missing")
     clocks = {ours: read.timing_cycles[theirs] for ours, theirs in names.items()}
     if read.standard == "LPDDR5":
         clocks["RBTP"] = read.timing_cycles["nRTP"] - clocks["BL"]  # nRTP is counted from the command
-    else:
+    elif read.standard in _PREAMBLES:
         clocks["WPRE"] = _PREAMBLES[read.standard]
     return DramSpec(
         name=read.id,

@@ -21,7 +21,7 @@ from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import REFRESH_MODES
 from pimsim.devices.dram.config.reference import ReferenceConfig
 from pimsim.devices.rules import CODE, COMMANDS, Rule
-from pimsim.devices.spec import DramGeometry
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
@@ -41,6 +41,13 @@ SAME_RANK, SAME_BANK, SAME_GROUP, OTHER_GROUP, OTHER_RANK = PAIR_SCOPES = (
 )
 UNUSED_COMMANDS = ("REFPB", "SREFEN", "SREFEX")
 ISSUED = ("ACT", "PRE", "RD", "WR", "RDA", "WRA", "REFAB")
+_DDR4 = {
+    "RCD": "tRCD", "RP": "tRP", "RAS": "tRAS", "RRD_S": "tRRD_S", "RRD_L": "tRRD_L", "FAW": "tFAW",
+    "RTP": "tRTP", "WR": "tWR", "WTR_S": "tWTR_S", "WTR_L": "tWTR_L", "REFI": "tREFI", "RFC": "tRFC",
+    "CL": "CL", "CWL": "CWL", "CCD_S": "tCCD_S", "CCD_L": "tCCD_L", "WPRE": "tWPRE",
+}  # fmt: skip
+"""Our names of a DDR4 part. The other standards of these files have commands of one clock, or bank groups,
+that ours do not have."""
 _DATA = ("RD", "WR", "RDA", "WRA")
 _CLOSING = ("RDA", "WRA")
 
@@ -202,6 +209,27 @@ def _build(read: _Config) -> ReferenceConfig:
         controller=controller,
         mapping=mapping,
         cfg=_configure(read, geometry, controller, split_groups),
+        part=_part(read, geometry),
+    )
+
+
+def _part(read: _Config, geometry: DramGeometry) -> DramSpec | None:
+    """A DDR4 device as one of our parts, timings in clocks; None for other standards."""
+    n = read.timing_cycles_given
+    if read.standard != "DDR4" or n.get("AL") or any(theirs not in n for theirs in _DDR4.values()):
+        return None
+    clocks = {ours: n[theirs] for ours, theirs in _DDR4.items()}
+    clocks["CS"] = read.timing_cycles_effective.tRTRS
+    return DramSpec(
+        name=read.id,
+        family="ddr4",
+        source=read.produced_by,
+        density_gbit=geometry.rank_bytes * 8 // 2**30,
+        data_rate_mtps=_data_rate(read),
+        tck_fs=read.speed.cycle_ps * 1000,
+        clock_ratio=2,
+        geometry=geometry,
+        timings={name: AtLeast(ck=value) for name, value in clocks.items()},
     )
 
 
