@@ -188,15 +188,18 @@ def advance(
     its last clock in state S_END (which may lie ahead by its own last pause), -1 while it runs.
     Returns -1 if nothing can ever happen again.
     """
-    return int(_advance(s, g, wake, running, t, until, np.zeros(2, np.int64)))
+    return int(advance_to(s, g, wake, running, t, until, -1, 0, np.zeros(2, np.int64)))
 
 
 @compiled
-def _advance(
+def advance_to(
     s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int,
-    out: NDArray[np.int64],
+    lead: int, goal: int, out: NDArray[np.int64],
 ) -> int:  # fmt: skip
-    """`advance`; out: (2,), the last command's request and its completion."""
+    """`advance`, but also stop once requester `lead` (-1: none) has issued `goal` bursts of its first phase.
+
+    out: (2,), scratch: the last command's request and its completion.
+    """
     st = g.state
     while t < until:
         ended = False
@@ -223,7 +226,7 @@ def _advance(
                         a = running[k]
                         if st[a, S_BLOCKED] == c:
                             st[a, S_WHEN] = min(st[a, S_WHEN], t + 1)
-        if ended:
+        if ended or (lead >= 0 and st[lead, S_COUNT] >= goal):
             return t + 1
         nxt = NEVER
         for k in range(running.shape[0]):

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pimsim.devices.dram import bank_machines, bank_queues
 from pimsim.devices.dram.bank_machines import BankMachines
 from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import Controller, Replayed, build, replay
@@ -237,9 +238,14 @@ def _run(
 ) -> Replayed:
     if isinstance(device, ReferenceConfig):
         return device.run(requests.arrive, requests.write, requests.address, window, log_rows)
-    channel = build(device, controller, 1, log_rows=log_rows)
     places = _places(device.geometry, mapping, requests.address)
-    return replay(channel, requests.arrive, requests.write, *places, window)
+    offered = requests.arrive, requests.write, *places, window
+    if isinstance(controller, BankQueues):
+        return bank_queues.replay(bank_queues.build(device, controller, log_rows), controller, *offered)
+    if isinstance(controller, BankMachines):
+        machines = bank_machines.build(device, controller, log_rows=log_rows)
+        return bank_machines.replay(machines, controller, *offered)
+    return replay(build(device, controller, 1, log_rows=log_rows), *offered)
 
 
 def _report(

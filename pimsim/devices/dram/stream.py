@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram import engine as e
+from pimsim.devices.dram import skip as repeating
 from pimsim.devices.dram.channel import Controller, build, lookup_tables
-from pimsim.devices.rules import PREA
+from pimsim.devices.rules import COMMANDS, PREA
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.mapping import AddressMapping
@@ -112,14 +113,20 @@ def _tables(config: MemoryConfig) -> NDArray[np.int64]:
 
 
 class Bench:
-    """Streams and PIM programs on channels that persist; time in channel clocks."""
+    """Streams and PIM programs on channels that persist; time in channel clocks.
 
-    def __init__(self, config: MemoryConfig, log_rows: int = 0) -> None:
+    skip: whether traffic that repeats is skipped, with the same result (see `skip.py`); never with a log.
+    skipped: clocks that were.
+    """
+
+    def __init__(self, config: MemoryConfig, log_rows: int = 0, skip: bool = True) -> None:
         self.config = config
         self.channels = build(config.spec, config.controller, config.channels, config.pim, log_rows)
         self.requesters = d.make_requesters(MAX_STREAMS, _tables(config))
         self.wake = np.zeros(config.channels, np.int64)
         self.clock = 0
+        self.skipped = 0
+        self._shifts = repeating.shifts_of(self.requesters.lut) if skip and not log_rows else None
         self._free = list(range(MAX_STREAMS))
         self._running: list[int] = []
 
@@ -176,7 +183,12 @@ class Bench:
     def advance(self, until: int) -> dict[int, int]:
         """Run to clock `until`, or to the first clock at which a stream ends: {number: its last clock}."""
         running = np.array(self._running, np.int64)
-        reached = d.advance(self.channels, self.requesters, self.wake, running, self.clock, until)
+        state = self.channels, self.requesters, self.wake, running, self.clock, until
+        if self._shifts is None:
+            reached = d.advance(*state)
+        else:
+            reached, skipped = repeating.advance(*state, self._shifts)
+            self.skipped += skipped
         if reached < 0:
             if self._running or self._waiting():
                 raise SpecError(
@@ -236,6 +248,41 @@ class Bench:
         self.clock = end
         self.wake[:] = end
         return end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed:
+    """What a stream did.
+
+    cycles: clocks until its last burst came back. counts: commands by name, all channels.
+    row_hits: data commands that found their row open. skipped: clocks that were not stepped through.
+    """
+
+    cycles: int
+    counts: dict[str, int]
+    row_hits: int
+    skipped: int
+
+
+def run_stream(
+    spec: DramSpec, controller: Controller, mapping: AddressMapping, stream: Stream, skip: bool = True
+) -> Streamed:
+    """Run one stream from address 0 on the channels of the mapping, alone, until its last burst is back.
+
+    Writes that wait for nothing may still be in the queues then.
+    """
+    channels = mapping.counts.get("channel", 1)
+    config = MemoryConfig(spec=spec, controller=controller, channels=channels, mappings=(mapping,))
+    bench = Bench(config, skip=skip)
+    number = bench.start(stream, (0,) * len(stream.phases))
+    cycles = bench.advance(e.NEVER)[number]
+    counts = bench.channels.counts.sum(axis=0)
+    return Streamed(
+        cycles=cycles,
+        counts={name: int(k) for name, k in zip(COMMANDS, counts, strict=True) if k},
+        row_hits=int(bench.channels.scalar[:, e.X_ROW_HITS].sum()),
+        skipped=bench.skipped,
+    )
 
 
 def _bases(
