@@ -1,0 +1,10 @@
+"""The `pimsim` command: reads arguments, calls the package, prints. No modelling here.
+
+Each file holds related commands. Modules that take long to import are imported in the functions that need
+them, so that help is instant.
+"""
+
+from pimsim.cli import model, parts, check, dram  # noqa: I001 (the order of the help)
+from pimsim.cli.app import app, main
+
+__all__ = ["app", "check", "dram", "main", "model", "parts"]

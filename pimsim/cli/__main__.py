@@ -1,0 +1,7 @@
+"""`python -m pimsim.cli`."""
+
+import sys
+
+from pimsim.cli.app import main
+
+sys.exit(main())

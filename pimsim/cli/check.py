@@ -1,0 +1,113 @@
+"""`pimsim reproduce` and `validate`: our numbers beside those of papers and other simulators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pimsim.cli.app import Json, Quiet, app, console, note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@app.command(
+    epilog="Examples: pimsim reproduce pim-sherpa --out out | pimsim reproduce pim-sherpa capacity --json"
+)
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="What to reproduce; none lists all.")] = None,
+    experiment: Annotated[str | None, typer.Argument(help="Only this experiment.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for tables, checks, figures and timelines.", metavar="DIR"),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 unless every check holds.")] = False,
+) -> None:
+    """Run the experiments of a paper and hold our numbers to its numbers.
+
+    Prints each table, the checks (ours, expected, tolerance, source) and what the model leaves out.
+    """
+    import pandas as pd
+
+    from pimsim import reproduce as experiments
+    from pimsim.checks import verdict
+    from pimsim.report.progress import bar
+    from pimsim.report.report import json_text, records, reports_json
+    from pimsim.report.tables import print_checks, print_frame
+
+    screen = console()
+    if name is None:
+        rows = [
+            (paper, each, experiments.question(module))
+            for paper in experiments.names()
+            for each, module in experiments.experiments(paper).items()
+        ]
+        frame = pd.DataFrame(rows, columns=["name", "experiment", "question"])
+        if as_json:
+            typer.echo(json_text({"experiments": records(frame)}))
+        else:
+            print_frame(frame, f"{len(rows)} experiments", screen)
+        return
+    chosen = experiments.select(name, experiment)
+    if out is not None:
+        experiments.check_out(out, chosen)
+    with bar(f"Reproducing {name}", quiet) as advance:
+        reports = experiments.run(chosen, advance)
+    if out is not None:
+        experiments.write(reports, out)
+    checks = [check for report in reports for check in report.checks]
+    if as_json:
+        typer.echo(json_text(reports_json(reports)))
+    else:
+        for report in reports:
+            note(screen, f"\n{report.question}\n")
+            for title, frame in report.tables.items():
+                print_frame(frame, title, screen)
+                screen.print()
+            if report.checks:
+                print_checks(report.checks, screen)
+            if report.leaves_out:
+                note(screen, "\nWhat the model leaves out")
+                note(screen, "\n".join(f"- {line}" for line in report.leaves_out))
+        note(screen, f"\nWritten to {out}" if out is not None else "")
+        note(screen, f"\n{name}: {verdict(checks)}")
+    if strict and not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Examples: pimsim validate dram | pimsim validate dram --reference cases/ --json")
+def validate(
+    what: Annotated[str, typer.Argument(help="What to hold to reference numbers: dram, pim, npu ...")],
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder with reference cases; else those of the tests.", metavar="DIR")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run reference cases (data sheets, other simulators, hardware) and print one row a case."""
+    from pimsim.report.report import json_text, records
+    from pimsim.report.tables import print_frame
+    from pimsim.validate import validate as run_cases
+
+    frame: pd.DataFrame = run_cases(what, reference)
+    if as_json:
+        typer.echo(json_text({"cases": records(frame)}))
+        return
+    screen = console()
+    print_frame(frame, f"{what}: {len(frame)} cases", screen)
+    screen.print()
+    print_frame(_by_quantity(frame), "By quantity", screen)
+
+
+def _by_quantity(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cases, mean and largest |error| of each quantity; errors are shares, printed in percent."""
+    import pandas as pd
+
+    rows = []
+    for quantity, part in frame.groupby("quantity", sort=False):
+        size = part["error"].astype(float).abs() * 100
+        rows.append((str(quantity), len(part), float(size.mean()), float(size.max())))
+    return pd.DataFrame(rows, columns=["quantity", "cases", "mean_error_percent", "largest_error_percent"])
