@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from pimsim.errors import SpecError
+from pimsim.errors import SpecError, suggest
 
 
 def fs_from_ns(ns: float) -> int:
@@ -153,6 +153,7 @@ class Clocks:
 
     def __init__(self, spec: DramSpec) -> None:
         self._part = spec.name
+        self.tck_fs = spec.tck_fs
         self._values = {k: v.clocks(spec.tck_fs) for k, v in spec.timings.items()}
         self._values.update(spec.latencies_ck)
         self._values.setdefault("BL", spec.burst_ck)
@@ -177,6 +178,9 @@ class Clocks:
         return dict(self._values)
 
 
+PIM_PROTOCOLS = ("lockstep", "paired_banks", "global_buffer")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PimSpec:
     """One processing-in-memory unit and how it is driven; it sits in every bank of a DRAM part.
@@ -190,6 +194,12 @@ class PimSpec:
     mode_ck: clocks that entering or leaving all-bank mode takes after its command.
     mac_pipeline_ck: clocks from the last MAC to a readable result.
     units_per_bank: 1 for LPDDR5X-PIM; 0.5 for parts with one unit for two banks.
+    protocol: how operations become commands, see `pimsim.devices.pim`: "lockstep" (every bank in every
+      command), "paired_banks" (a unit serves an even and an odd bank in turn; registers are rows) or
+      "global_buffer" (inputs in one buffer a channel, one accumulator a bank).
+    setup_writes: bursts that program the units before an operation (instructions, scalars).
+    timings: datasheet name -> AtLeast, for what the DRAM part has no name for.
+    channels: how many channels a usual set-up of the part has.
     """
 
     name: str
@@ -205,8 +215,14 @@ class PimSpec:
     mac_pipeline_ck: int
     mode_accesses: int
     units_per_bank: float = 1.0
+    protocol: str = "lockstep"
+    setup_writes: int = 0
+    timings: dict[str, AtLeast] = field(default_factory=dict)
+    channels: int = 4
 
     def __post_init__(self) -> None:
+        if self.protocol not in PIM_PROTOCOLS:
+            raise SpecError(f"{self.name}: protocol={self.protocol!r}{suggest(self.protocol, PIM_PROTOCOLS)}")
         for name in ("lanes_bits", "accumulators", "source_bytes", "result_bytes"):
             if getattr(self, name) < 1:
                 raise SpecError(f"{self.name}: {name}={getattr(self, name)}; wanted at least 1")

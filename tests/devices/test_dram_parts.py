@@ -149,7 +149,7 @@ def test_a_family_without_per_bank_refresh_says_so(name):
 
 
 def test_a_pim_unit_in_another_family_is_refused():
-    with pytest.raises(SpecError, match="PIM units are modelled in LPDDR5 parts, not in family 'ddr4'"):
+    with pytest.raises(SpecError, match="are modelled in parts of lpddr5, not in family 'ddr4'"):
         rules_of(part("ddr4-3200-8gb-x8", DramSpec), part("lpddr5x-pim-8533", PimSpec))
 
 

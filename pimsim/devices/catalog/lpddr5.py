@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 
 _SOURCE = (
     "JESD209-5B bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a {density} Gb channel "
@@ -81,4 +81,21 @@ LPDDR5_6400_32GB_X16 = replace(
     density_gbit=32,
     geometry=replace(LPDDR5_6400_16GB_X16.geometry, rows=2**17),
     timings=LPDDR5_6400_16GB_X16.timings | {"RFCab": AtLeast(ns=380), "RFCpb": AtLeast(ns=190)},
+)
+
+LPDDR5_PIM_6400 = PimSpec(
+    name="lpddr5-pim-6400",
+    dram="lpddr5-6400-16gb-x16",
+    source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 102.4 GB/s a x16 die at "
+    "6400 MT/s (Samsung, Hot Chips 2023); accumulators, register space, mode and pipeline clocks: estimates "
+    "after HBM-PIM (ISCA 2021)",
+    lanes_bits=256,
+    accumulators=8,
+    source_bytes=256,
+    lane_reduction=True,
+    result_bytes=4,
+    weight_dtypes={"bf16": 16, "int8": 8},
+    mode_ck=32,
+    mac_pipeline_ck=16,
+    mode_accesses=2,
 )

@@ -15,16 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.devices.dram.engine import (
-    ALL_BANK,
-    C_BL,
     C_RANKS,
-    C_REFI,
     C_REFRESH,
-    C_RL,
-    C_SYNC,
     NEVER,
     PER_BANK,
-    X_NEXT_REF,
     X_OPENED,
     X_READS,
     X_REFRESHES,
@@ -32,11 +26,23 @@ from pimsim.devices.dram.engine import (
     Channels,
     accept,
     compiled,
-    earliest,
-    issue,
     step,
 )
-from pimsim.devices.rules import ACTAB, CAS_RD, CAS_WR, MACAB, MODE, PREA, RDRES, REFAB, WRREG
+from pimsim.devices.pim.machine import (
+    G_BANK,
+    G_COLUMN,
+    G_COMMAND,
+    G_FENCE,
+    G_NUM,
+    G_RANK,
+    G_ROW,
+    run_program,
+)
+
+__all__ = [
+    "G_BANK", "G_COLUMN", "G_COMMAND", "G_FENCE", "G_NUM", "G_RANK", "G_ROW", "Requesters", "advance",
+    "advance_to", "decode", "make_requesters", "run_program", "run_requests",
+]  # fmt: skip
 
 MAX_PHASES = 3
 MAX_LOOPS = 5
@@ -237,104 +243,6 @@ def advance_to(
             return -1
         t = nxt
     return until
-
-
-# Columns of a PIM program.
-G_COMMAND, G_RANK, G_BANK, G_ROW, G_COLUMN, G_FENCE, G_NUM = range(7)
-
-
-@compiled
-def _refresh_rank(s: Channels, c: int, t: int, rank: int, row: int) -> int:
-    """Close the rank, refresh it and open all-bank row `row` again (-1: leave closed); returns the clock."""
-    if row >= 0:
-        t = max(t + 1, earliest(s, c, PREA, rank, -1))
-        issue(s, c, t, PREA, rank, -1, -1, -1)
-    t = max(t + 1, earliest(s, c, REFAB, rank, -1))
-    issue(s, c, t, REFAB, rank, -1, -1, -1)
-    if row >= 0:
-        t = max(t + 1, earliest(s, c, ACTAB, rank, -1))
-        issue(s, c, t, ACTAB, rank, -1, row, -1)
-    return t
-
-
-def run_program(
-    s: Channels,
-    c: int,
-    program: NDArray[np.int64],
-    t: int,
-    window: int,
-    path: int,
-    fence: int,
-    lost: NDArray[np.int64],
-) -> int:
-    """Run a PIM program in order on channel `c` from clock `t`; returns the clock after its last result.
-
-    Each column command (MACAB, WRREG, RDRES, MODE) is triggered by one non-cacheable access of the host:
-    at most `window` of them are in flight, each for its DRAM latency plus `path` clocks (window 0: the
-    host is never the limit). A row with G_FENCE set waits for all triggers in flight and `fence` clocks.
-    All-bank refreshes fall due as ever; a rank's open row is closed for it and opened again.
-
-    lost: clocks are added by cause: 0 waiting for the host, 1 fences, 2 refresh commands and reopened rows.
-    """
-    done = np.zeros(max(1, window), np.int64)
-    open_row = np.full(int(s.cfg[C_RANKS]), -1, np.int64)
-    return int(_run_program(s, c, program, t, window, path, fence, lost, done, open_row))
-
-
-@compiled
-def _run_program(
-    s: Channels,
-    c: int,
-    program: NDArray[np.int64],
-    t: int,
-    window: int,
-    path: int,
-    fence: int,
-    lost: NDArray[np.int64],
-    done: NDArray[np.int64],
-    open_row: NDArray[np.int64],
-) -> int:
-    """`run_program`; done: (max(1, window),) completion clocks of the last triggers; open_row: (ranks,)."""
-    cfg = s.cfg
-    ranks = cfg[C_RANKS]
-    at = 0
-    last_done = t
-    t -= 1
-    for k in range(program.shape[0]):
-        command, rank = program[k, G_COMMAND], program[k, G_RANK]
-        while s.scalar[c, X_NEXT_REF] <= t + 1 and cfg[C_REFRESH] == ALL_BANK:
-            begin = t
-            for r in range(ranks):
-                t = _refresh_rank(s, c, t, r, open_row[r])
-            s.scalar[c, X_NEXT_REF] += cfg[C_REFI]
-            lost[2] += t - begin
-        bank = program[k, G_BANK]
-        data = command in (MACAB, WRREG, RDRES)
-        trigger = data or command == MODE
-        rules = max(t + 1, earliest(s, c, command, rank, bank))
-        when = rules
-        if program[k, G_FENCE]:
-            when = max(when, last_done + fence)
-            lost[1] += when - rules
-        if trigger and window:
-            host = max(when, done[at])
-            lost[0] += host - when
-            when = host
-        if data and cfg[C_SYNC] and when > s.wck_until[c, rank] - 1:
-            issue(s, c, when, CAS_WR if command == WRREG else CAS_RD, rank, 0, -1, -1)
-            when += 1
-        issue(s, c, when, command, rank, bank, program[k, G_ROW], program[k, G_COLUMN])
-        if command == ACTAB:
-            open_row[rank] = program[k, G_ROW]
-        elif command == PREA:
-            open_row[rank] = -1
-        if trigger:
-            last_done = when + cfg[C_RL] + cfg[C_BL] + path
-            if window:
-                done[at] = last_done
-                at = (at + 1) % window
-        t = when
-    return max(t + 1, last_done)
 
 
 @compiled

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pimsim.devices.dram import drive
 from pimsim.devices.dram.channel import Controller, build
+from pimsim.devices.pim.kernel import UNHINDERED, HostDrive, host_clocks
 from pimsim.devices.rules import ACTAB, COMMANDS, MACAB, MODE, PREA, RDRES, WRREG
-from pimsim.devices.spec import Clocks, DramSpec, PimSpec, fs_from_ns
+from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
 
@@ -167,24 +168,6 @@ def gemv(
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostDrive:
-    """How the host triggers PIM commands: each column command is one non-cacheable access.
-
-    window: accesses in flight on one channel (0: the host is never the limit).
-    path_ns: time of an access outside the channel. fence_ns: extra wait of a fence.
-    """
-
-    window: int = 0
-    path_ns: float = 0.0
-    fence_ns: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("window", "path_ns", "fence_ns"):
-            if getattr(self, name) < 0:
-                raise SpecError(f"host drive: {name}={getattr(self, name)}; wanted no negative value")
-
-
-@dataclass(frozen=True, kw_only=True)
 class ProgramTime:
     """Time of a program on one channel (all channels run it in lockstep).
 
@@ -198,15 +181,9 @@ class ProgramTime:
     lost_ck: dict[str, int]
 
 
-def host_clocks(spec: DramSpec, host: HostDrive) -> tuple[int, int, int]:
-    """(window, path clocks, fence clocks) of a host drive on a part."""
-    path, fence = (-(-fs_from_ns(ns) // spec.tck_fs) for ns in (host.path_ns, host.fence_ns))
-    return host.window, path, fence
-
-
 def time_program(
     dram: DramSpec, pim: PimSpec, controller: Controller, program: NDArray[np.int64],
-    host: HostDrive = HostDrive(),
+    host: HostDrive = UNHINDERED,
 ) -> ProgramTime:  # fmt: skip
     """Run a program alone on a fresh channel and report its time."""
     if controller.refresh == "per_bank":

@@ -12,16 +12,18 @@ from collections.abc import Callable
 from pimsim.devices.rules.ddr import ddr4, ddr5, gddr6
 from pimsim.devices.rules.hbm import hbm2, hbm3
 from pimsim.devices.rules.lpddr import LPDDR4_BUS_CK, lpddr4, lpddr5
-from pimsim.devices.rules.pim import pim_rules
+from pimsim.devices.rules.pim import PIM_FAMILIES, pim_rules, with_pim
 from pimsim.devices.rules.rule import (
     ACT1,
     ACT2,
     ACTAB,
+    AFAB,
     CAS_RD,
     CAS_WR,
     CODE,
     COMMANDS,
     DATA,
+    EWAB,
     MACAB,
     MODE,
     PRE,
@@ -35,6 +37,8 @@ from pimsim.devices.rules.rule import (
     SCOPES,
     WR,
     WRA,
+    WRAB,
+    WRACC,
     WRITES,
     WRREG,
     Rule,
@@ -48,11 +52,13 @@ __all__ = [
     "ACT1",
     "ACT2",
     "ACTAB",
+    "AFAB",
     "CAS_RD",
     "CAS_WR",
     "CODE",
     "COMMANDS",
     "DATA",
+    "EWAB",
     "FAMILIES",
     "LPDDR4_BUS_CK",
     "MACAB",
@@ -70,6 +76,8 @@ __all__ = [
     "STACKED",
     "WR",
     "WRA",
+    "WRAB",
+    "WRACC",
     "WRITES",
     "WRREG",
     "Rule",
@@ -98,8 +106,11 @@ def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
     """All rules of a part in its own clocks, those of its PIM unit included."""
     if spec.family not in FAMILIES:
         raise SpecError(f"{spec.name}: no rules for family {spec.family!r}{suggest(spec.family, FAMILIES)}")
-    if pim is not None and spec.family != "lpddr5":
-        raise SpecError(f"{pim.name}: PIM units are modelled in LPDDR5 parts, not in family {spec.family!r}")
+    if pim is not None and spec.family not in PIM_FAMILIES[pim.protocol]:
+        raise SpecError(
+            f"{pim.name}: its units ({pim.protocol}) are modelled in parts of "
+            f"{' and '.join(PIM_FAMILIES[pim.protocol])}, not in family {spec.family!r}"
+        )
     g = spec.geometry
     buses = g.ranks if spec.family in PSEUDO_CHANNELS else 1
     if g.data_buses != buses:
@@ -112,4 +123,5 @@ def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
             f"{spec.name}: geometry.sids={g.sids} but family {spec.family!r} has no rules of stack levels"
         )
     n = Clocks(spec)
-    return FAMILIES[spec.family](n) + (pim_rules(n, pim) if pim is not None else [])
+    rules = FAMILIES[spec.family](n)
+    return rules if pim is None else with_pim(rules, n, pim)

@@ -1,9 +1,81 @@
-"""Rules of the all-bank commands of a PIM unit."""
+"""Rules of the all-bank commands of a PIM unit, by the protocol of the part."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pimsim.devices.rules.rule import COMMANDS, READS, WRITES, Rule
 from pimsim.devices.spec import Clocks, PimSpec
+
+PIM_FAMILIES = {
+    "lockstep": ("lpddr5",),
+    "paired_banks": ("hbm2", "gddr6"),
+    "global_buffer": ("gddr6", "lpddr5"),
+}
+"""Families of parts that units of a protocol are modelled in."""
+
+ORDINARY = {"ACT1": ("ACTAB",), "RD": ("MACAB",), "WR": ("WRREG", "WRAB", "MODE")}
+"""Which ordinary command an all-bank command of paired banks is, with one bank for all of its kind."""
+
+
+def with_pim(rules: list[Rule], n: Clocks, pim: PimSpec) -> list[Rule]:
+    """Rules of a part together with those of the units in its banks."""
+    if pim.protocol == "paired_banks":
+        return _paired(rules, pim)
+    return rules + (pim_rules(n, pim) if pim.protocol == "lockstep" else _global_buffer(n, pim))
+
+
+def _paired(rules: list[Rule], pim: PimSpec) -> list[Rule]:
+    """Every DRAM rule holds for all-bank commands, too: they are ordinary commands sent to all banks.
+
+    A command names the first even or odd bank for all of its kind, and as both lie in one bank group it
+    keeps the same-group spacings, which is right for a command that reaches every group.
+    """
+
+    def alike(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(each for name in names for each in (name, *ORDINARY.get(name, ())))
+
+    held = [
+        replace(rule, after=alike(rule.after), before=alike(rule.before), counted=alike(rule.counted))
+        for rule in rules
+    ]
+    settled = tuple(name for name in COMMANDS if name not in ("PRE", "PREA"))
+    return [*held, Rule("channel", ("MODE",), settled, pim.mode_ck)] if pim.mode_ck else held
+
+
+def _global_buffer(n: Clocks, pim: PimSpec) -> list[Rule]:
+    """Units with a buffer of inputs a channel and one accumulator a bank; every command reaches all banks.
+
+    How long an activate takes until its row can be used depends on the use. Products that EWAB writes never
+    cross the data bus, so write recovery counts without the burst. Register commands have no array latency.
+    """
+    t = {name: value.clocks(n.tck_fs) for name, value in pim.timings.items()}
+    rp, rc = (n.RPab if n.has("RPab") else n.RP), (n.RC if n.has("RC") else n.RAS + n.RPab)
+    rtp = t["RTPMAC"]
+    columns = ("MACAB", "EWAB", "AFAB")
+    units = (*columns, "ACTAB", "PREA", "WRREG", "WRACC", "RDRES", "REFAB")
+    return [
+        Rule("rank", ("ACTAB",), ("MACAB",), t["RCDMAC"]),
+        Rule("rank", ("ACTAB",), ("EWAB",), t["RCDEW"]),
+        Rule("rank", ("ACTAB",), ("AFAB",), t["RCDAF"]),
+        Rule("rank", ("ACTAB",), ("PREA",), n.RAS),
+        Rule("rank", ("ACTAB",), ("ACTAB", "REFAB"), rc),
+        Rule("channel", ("ACTAB",), COMMANDS, 2 if n.has("AAD") else 1),
+        Rule("rank", columns, columns, n.CCD_L),
+        Rule("rank", ("MACAB", "AFAB"), ("PREA",), rtp),
+        Rule("rank", ("EWAB",), ("PREA",), n.WL + n.WR),
+        Rule("rank", ("PREA",), ("ACTAB", "REFAB"), rp),
+        Rule("rank", ("REFAB",), units, n.RFCab),
+        Rule("rank", ("WRREG", "RDRES"), ("WRREG", "RDRES"), n.BL),
+        Rule("rank", ("WRREG",), ("WRACC",), n.BL),
+        Rule("rank", ("WRACC",), ("WRACC", "WRREG", "RDRES", "MODE"), t["REGWR"]),
+        Rule("rank", ("RDRES",), ("WRREG", "WRACC"), t["REGRTW"]),
+        Rule("rank", (*columns, "WRREG", "RDRES"), ("MODE",), n.BL),
+        Rule("channel", READS, ("MODE",), n.RL + n.BL),
+        Rule("channel", WRITES, ("MODE",), n.WL + n.BL + n.WTR_L),
+        Rule("channel", ("REFAB",), ("MODE",), n.RFCab),
+        Rule("channel", ("MODE",), tuple(name for name in COMMANDS if name != "ACT2"), pim.mode_ck),
+    ]
 
 
 def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
