@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
 from pimsim.devices.rules import CODE, COMMANDS, DATA, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
+from pimsim.validate_pim import holds_cases, pim_rows
 
 COLUMNS = ("case", "quantity", "ours", "reference", "error")
 Row = tuple[str, str, float, float, float]
@@ -78,27 +80,31 @@ def validate(what: str, reference: Path | None = None) -> pd.DataFrame:
     `tests/reference` of the source tree.
     returns: columns case, quantity, ours, reference (in the quantity's unit: clocks or counts) and
     error = ours / reference - 1, 0 when both are 0, infinite when only the reference is 0. A row whose
-    quantity begins with "not supported" has no numbers.
+    quantity begins with "not supported" has no numbers. "pim" has a column `cause` of differences.
     """
     if what not in AVAILABLE:
         raise SpecError(f"nothing to validate named {what!r}{suggest(what, AVAILABLE)}")
     rows = list(AVAILABLE[what](_folder(what, reference)))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "cause"] if what == "pim" else list(COLUMNS))
 
 
 def _folder(what: str, reference: Path | None) -> Path:
     if reference is None:
         here = Path(__file__).resolve().parents[1] / "tests" / "reference" / what
-        if not (here / "cases.csv").is_file():
+        if not _holds(what, here):
             raise SpecError(
                 f"validate {what}: the reference cases are part of the source tree, which is not here; "
                 "name their folder with --reference DIR"
             )
         return here
     for folder in (reference, reference / what):
-        if (folder / "cases.csv").is_file():
+        if _holds(what, folder):
             return folder
     raise SpecError(f"validate {what}: neither {reference} nor {reference / what} holds a file cases.csv")
+
+
+def _holds(what: str, folder: Path) -> bool:
+    return holds_cases(folder) if what == "pim" else (folder / "cases.csv").is_file()
 
 
 def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
@@ -377,5 +383,5 @@ def _defect(standard: str, relation: str, first: str, then: str) -> str:
     return ""
 
 
-AVAILABLE: dict[str, Callable[[Path], Iterator[Row]]] = {"dram": _dram}
+AVAILABLE: dict[str, Callable[[Path], Iterator[tuple[Any, ...]]]] = {"dram": _dram, "pim": pim_rows}
 """What can be validated."""

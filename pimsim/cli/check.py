@@ -103,11 +103,13 @@ def validate(
 
 
 def _by_quantity(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cases, mean and largest |error| of each quantity; errors are shares, printed in percent."""
+    """Cases, median, mean and largest |error| of each quantity; errors are shares, printed in percent."""
     import pandas as pd
 
     rows = []
     for quantity, part in frame.groupby("quantity", sort=False):
         size = part["error"].astype(float).abs() * 100
-        rows.append((str(quantity), len(part), float(size.mean()), float(size.max())))
-    return pd.DataFrame(rows, columns=["quantity", "cases", "mean_error_percent", "largest_error_percent"])
+        figures = (float(size.median()), float(size.mean()), float(size.max()))
+        rows.append((str(quantity), len(part), *figures))
+    columns = ["quantity", "cases", "median_error_percent", "mean_error_percent", "largest_error_percent"]
+    return pd.DataFrame(rows, columns=columns)

@@ -111,7 +111,7 @@ def layout_of(pim: PimSpec, dram: DramSpec, channels: int, base_row: int = 0) ->
     """The layout of weights of a part: one rank of every channel, two banks a unit."""
     g = dram.geometry
     tiles = PimLayout(
-        channels=channels, ranks=1, banks=g.banks // 2, row_bytes=pim.accumulators * pim.source_bytes,
+        channels=channels, ranks=1, banks=round(g.banks * pim.units_per_bank), row_bytes=pim.accumulators * pim.source_bytes,
         burst_bytes=g.burst_bytes, accumulators=pim.accumulators,
     )  # fmt: skip
     return PairedLayout(tiles=tiles, bursts=g.bursts_per_row, base_row=base_row)
@@ -193,7 +193,7 @@ def elementwise(
     g = dram.geometry
     steps = ELEMENTWISE[operation]
     group = pim.source_bytes // g.burst_bytes
-    units = g.banks // 2
+    units = round(g.banks * pim.units_per_bank)
     groups = max(1, -(-(n * bits // 8) // (channels * units * group * g.burst_bytes)))
     rows = ceil_div(ceil_div(groups, 2) * group, g.bursts_per_row)
     fits(
@@ -276,7 +276,7 @@ def _kernel(
     columns = int((~np.isin(commands[:, m.G_COMMAND], m.ROW_COMMANDS)).sum())
     return Kernel(
         operation=operation, dtype=dtype, channels=channels, commands=commands, data=data,
-        operand_bytes=operand_bytes, units=int(dram.geometry.banks * pim.units_per_bank),
+        operand_bytes=operand_bytes, units=round(dram.geometry.banks * pim.units_per_bank),
         unit_bytes=dram.geometry.burst_bytes, lookahead=LOOKAHEAD, quiet=columns - parked - 1,
         notes=notes, shape=shape,
     )  # fmt: skip
