@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pimsim.devices import part
-from pimsim.devices.dram.channel import Controller, build, replay
+from pimsim.devices.dram.channel import Controller
 from pimsim.devices.dram.engine import X_NEXT_REF
 from pimsim.devices.pim import aim, hbm_pim
 from pimsim.devices.pim.compile import compile_gemv
+from pimsim.devices.pim.cost import sequential_clocks
 from pimsim.devices.pim.kernel import Kernel, KernelTime, prepare, time_kernel
 from pimsim.devices.rules import AFAB, EWAB, MACAB, RDRES, WRACC
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
@@ -194,28 +193,9 @@ def _hbm_plain(case: Case, config: dict[str, Any], path: Path) -> Row:
             read_queue=depth, write_queue=depth, write_high=depth * 3 // 4, write_low=depth // 4,
             refresh="none" if write else "all_bank",
         )  # fmt: skip
-        total += _sequential(dram, controller, n, write)
+        total += sequential_clocks(dram, controller, n, bool(write))
     cause = "the order in which queued requests are served is not the reference's; it closes rows early"
     return _row(case["case"], "hbm-pim plain clocks", total, _number(case, "cycles", path), cause)
-
-
-def _sequential(dram: DramSpec, controller: Controller, n: int, write: int) -> int:
-    """Clocks until the data of `n` bursts in address order have been moved."""
-    g = dram.geometry
-    i = np.arange(n, dtype=np.int64)
-    bank = i % g.banks
-    column = i // g.banks % g.bursts_per_row
-    row, rank = np.divmod(i // g.banks // g.bursts_per_row, g.ranks)
-    place = rank * g.banks + bank % g.bank_groups * g.banks_per_group + bank // g.bank_groups
-    done = replay(
-        build(dram, controller, 1),
-        np.zeros(n, np.int64),
-        np.full(n, write, np.int64),
-        place,
-        row,
-        column,
-    )
-    return done.cycles + (dram.latencies_ck["WL"] + dram.burst_ck if write else 0)
 
 
 # GDDR6-AiM and LPDDR5-AiM

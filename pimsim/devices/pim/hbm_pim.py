@@ -111,7 +111,8 @@ def layout_of(pim: PimSpec, dram: DramSpec, channels: int, base_row: int = 0) ->
     """The layout of weights of a part: one rank of every channel, two banks a unit."""
     g = dram.geometry
     tiles = PimLayout(
-        channels=channels, ranks=1, banks=round(g.banks * pim.units_per_bank), row_bytes=pim.accumulators * pim.source_bytes,
+        channels=channels, ranks=1, banks=round(g.banks * pim.units_per_bank),
+        row_bytes=pim.accumulators * pim.source_bytes,
         burst_bytes=g.burst_bytes, accumulators=pim.accumulators,
     )  # fmt: skip
     return PairedLayout(tiles=tiles, bursts=g.bursts_per_row, base_row=base_row)

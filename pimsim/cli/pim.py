@@ -1,0 +1,137 @@
+"""`pimsim gemv`: one matrix-vector product on the units of a PIM part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pimsim.cli.app import Json, app, console, note
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pimsim.devices.pim.cost import Cost
+
+
+@app.command(
+    epilog="Examples: pimsim gemv --pim hbm-pim-2000 --rows 4096 --cols 4096 | "
+    "pimsim gemv --pim lpddr5x-pim-9600 --rows 4096 --cols 4096 --dtype int8 --fence-ns 150 --check"
+)
+def gemv(
+    pim: Annotated[str, typer.Option(help="The PIM part; see: pimsim parts.", metavar="NAME")],
+    rows: Annotated[int, typer.Option(help="Rows of the matrix: outputs.", metavar="N")],
+    cols: Annotated[int, typer.Option(help="Columns of the matrix: inputs.", metavar="K")],
+    batch: Annotated[int, typer.Option(help="Vectors that are multiplied.", metavar="B")] = 1,
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the weights; else the part's first.", metavar="T")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels that hold the matrix; else the usual number.")
+    ] = None,
+    fence_ns: Annotated[
+        float | None,
+        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time, bandwidth and every lost clock of a matrix-vector product in memory."""
+    from pimsim.devices import DramSpec, PimSpec, part
+    from pimsim.devices.dram.channel import Controller
+    from pimsim.devices.pim.compile import compile_gemv
+    from pimsim.devices.pim.cost import cost_of
+    from pimsim.devices.pim.kernel import HostDrive
+
+    unit = part(pim, PimSpec)
+    dram = part(unit.dram, DramSpec)
+    kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
+    kernel = compile_gemv(
+        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None
+    )
+    controller = Controller(refresh="all_bank" if refresh else "none")
+    cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+    verdict = _check(unit, dram, rows, cols, kind, batch, kernel.channels) if run_check else None
+    if as_json:
+        from pimsim.report.report import json_text
+
+        typer.echo(json_text(_fields(cost) | ({} if verdict is None else {"check": verdict})))
+    else:
+        _print(cost, verdict)
+    if verdict is not None and not verdict["ok"]:
+        raise typer.Exit(1)
+
+
+def _check(
+    unit: Any, dram: Any, rows: int, cols: int, dtype: str, batch: int, channels: int
+) -> dict[str, Any]:
+    from pimsim.devices.pim.selftest import check_gemv
+
+    return check_gemv(unit, dram, rows, cols, dtype, batch=batch, channels=channels)
+
+
+def _fields(cost: Cost) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(cost) | {
+        "share_of_peak": cost.share_of_peak,
+        "speedup": cost.speedup,
+        "speedup_over_read": cost.speedup_over_read,
+        "possible_speedup": cost.possible_speedup,
+    }
+
+
+def _print(cost: Cost, verdict: dict[str, Any] | None) -> None:
+    from pimsim.report.tables import print_frame
+
+    screen = console()
+    shape = " x ".join(str(cost.shape[key]) for key in ("rows", "cols"))
+    batch = f", {cost.shape['batch']} vectors" if cost.shape["batch"] > 1 else ""
+    title = f"{cost.part}, {cost.channels} channels: {cost.dtype} GEMV {shape}{batch}"
+    print_frame(_summary(cost), title, screen)
+    screen.print()
+    print_frame(_losses(cost), "Where the clocks go", screen)
+    screen.print()
+    print_frame(_commands(cost), "Commands", screen)
+    for text in cost.notes:
+        note(screen, f"\nNote: {text}")
+    if cost.refreshes < cost.refreshes_due - 1:
+        note(screen, f"\nWarning: {cost.refreshes_due} refreshes fell due but {cost.refreshes} were made")
+    if verdict is not None:
+        note(screen, f"\nCheck: {verdict['text']}")
+
+
+def _summary(cost: Cost) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [
+        ("time", f"{cost.clocks}", "clocks"),
+        ("time", f"{cost.time_ns / 1000:.6g}", "us"),
+        ("inside the memory", f"{cost.internal_gbps:.5g}", "GB/s"),
+        ("share of the peak inside", f"{cost.share_of_peak * 100:.4g}", "%"),
+        ("over the pins", f"{cost.external_gbps:.4g}", "GB/s"),
+        ("share of the pins", f"{cost.external_gbps / cost.external_peak_gbps * 100:.4g}", "%"),
+        ("host reads the weights at full bandwidth", f"{cost.host_peak_ns / 1000:.6g}", "us"),
+        ("speed-up over that", f"{cost.speedup:.4g}", f"of {cost.possible_speedup:.4g}"),
+        ("host reads the weights in order", f"{cost.host_read_ns / 1000:.6g}", "us"),
+        ("speed-up over that", f"{cost.speedup_over_read:.4g}", "times"),
+        ("refreshes expected", f"{cost.refreshes_due}", "a channel"),
+        ("refreshes done", f"{cost.refreshes}", "a channel"),
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
+
+
+def _losses(cost: Cost) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [("units at work", cost.peak_clocks), *cost.lost.items()]
+    rows = [row for row in rows if row[1]] + [("total", cost.clocks)]
+    table = [(name, clocks, f"{clocks / cost.clocks * 100:.1f}") for name, clocks in rows]
+    return pd.DataFrame(table, columns=["cause", "clocks", "share_percent"])
+
+
+def _commands(cost: Cost) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(list(cost.commands.items()), columns=["command", "all_channels"])
