@@ -52,7 +52,11 @@ def gemv(
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
     cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
-    verdict = _check(unit, dram, rows, cols, kind, batch, kernel.channels) if run_check else None
+    verdict = None
+    if run_check:
+        from pimsim.devices.pim.selftest import check_gemv
+
+        verdict = check_gemv(unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels)
     if as_json:
         from pimsim.report.report import json_text
 
@@ -61,14 +65,6 @@ def gemv(
         _print(cost, verdict)
     if verdict is not None and not verdict["ok"]:
         raise typer.Exit(1)
-
-
-def _check(
-    unit: Any, dram: Any, rows: int, cols: int, dtype: str, batch: int, channels: int
-) -> dict[str, Any]:
-    from pimsim.devices.pim.selftest import check_gemv
-
-    return check_gemv(unit, dram, rows, cols, dtype, batch=batch, channels=channels)
 
 
 def _fields(cost: Cost) -> dict[str, Any]:

@@ -221,9 +221,9 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(SpecError, match="no weights of type 'int9'; did you mean 'int8'?"):
         gemv(PIM, PHONE, 8, 8, "int9")
     with pytest.raises(
-        SpecError, match="no weights of type 'fp8'"
+        SpecError, match="no weights of type 'fp6'"
     ):  # a part may list what no rule is known for
-        gemv(replace(PIM, weight_dtypes={"bf16": 16, "fp8": 8}), PHONE, 8, 8, "fp8")
+        gemv(replace(PIM, weight_dtypes={"bf16": 16, "fp6": 8}), PHONE, 8, 8, "fp6")
     for n, k in ((0, 8), (8, 0), (-1, 8)):
         with pytest.raises(SpecError, match=f"GEMV of {n} x {k}; wanted at least one row and one column"):
             gemv(PIM, PHONE, n, k, "bf16")

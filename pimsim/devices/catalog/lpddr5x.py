@@ -103,6 +103,18 @@ LPDDR5X_PIM_9600 = replace(
     LPDDR5X_PIM_8533,
     name="lpddr5x-pim-9600",
     dram="lpddr5x-9600-16gb-x16",
-    source="as lpddr5x-pim-8533, at 9600 MT/s: 614.4 GB/s of a x64 package (614 GB/s: Samsung, Hot Chips "
-    "2026); accumulators, register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
+    source="as lpddr5x-pim-8533, at 9600 MT/s: 614.4 GB/s of a x64 package, weights of 4 and 8 bits "
+    "(Samsung, Hot Chips 2026); 16 sums and 2 KB of inputs a unit: estimate, with which the published "
+    "speed-ups of arXiv 2606.00636 come out; mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
+    accumulators=16,
+    source_bytes=2048,
+    weight_dtypes={
+        "int8": 8,
+        "int4": 4,
+        "bf16": 16,
+        "w8a16": 8,
+        "w4a16": 4,
+        "w4a4": 4,
+        "fp8": 8,
+    },
 )

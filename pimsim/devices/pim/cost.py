@@ -1,4 +1,4 @@
-"""What a PIM operation costs and why: time, bandwidth, share of the peak, and every lost clock by its cause."""
+"""What a PIM operation costs and why: time, bandwidth, share of the peak, every lost clock by its cause."""
 
 from __future__ import annotations
 

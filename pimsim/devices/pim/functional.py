@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pimsim.devices.dram.drive import G_BANK, G_COLUMN, G_COMMAND, G_RANK, G_ROW
-from pimsim.devices.pim.program import INPUT_BITS, Gemv, gemv, input_registers
+from pimsim.devices.pim.program import (
+    INPUT_BITS,
+    Gemv,
+    gemv,
+    input_bursts,
+    input_registers,
+    rows_a_fill,
+)
 from pimsim.devices.rules import ACTAB, COMMANDS, MACAB, MODE, PREA, RDRES, WRREG
 from pimsim.devices.spec import PimSpec
 from pimsim.errors import SpecError
@@ -27,10 +34,30 @@ from pimsim.placement.layout import PimLayout, row_bytes_of
 Bytes = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
 
-INPUT_TYPES = {"bf16": ("bfloat16", "uint16"), "int8": ("int8",), "int4": ("int8",)}
-"""Types that an input vector may have for a weight type; uint16 holds the bits of BF16 values."""
+INPUT_TYPES = {
+    "bf16": ("bfloat16", "uint16"),
+    "int8": ("int8",),
+    "int4": ("int8",),
+    "w8a16": ("int16",),
+    "w4a16": ("int16",),
+    "w4a4": ("uint8",),
+    "fp8": ("uint8",),
+}
+"""Types that an input vector may have for a weight type; uint16 holds the bits of BF16 values, uint8 those of
+FP8 values (E4M3) or pairs of INT4 values."""
 
-WEIGHT_BITS = {"bf16": 16, "int8": 8, "int4": 4}
+WEIGHT_BITS = {"bf16": 16, "int8": 8, "int4": 4, "w8a16": 8, "w4a16": 4, "w4a4": 4, "fp8": 8}
+_KINDS = {
+    "bf16": ("bf16", "bf16"),
+    "int8": ("int8", "int8"),
+    "int4": ("int4", "int8"),
+    "w8a16": ("int8", "int16"),
+    "w4a16": ("int4", "int16"),
+    "w4a4": ("int4", "int4"),
+    "fp8": ("fp8", "fp8"),
+}
+"""What the bytes of weights and inputs are."""
+FLOATS = ("bf16", "fp8")
 RESULT_BYTES = 4  # FP32 and INT32
 
 
@@ -38,6 +65,11 @@ def bf16_bits(values: npt.ArrayLike) -> npt.NDArray[np.uint16]:
     """Bits of `values` rounded to BF16, to the nearest and ties to even; any shape, no NaN."""
     bits = np.asarray(values, np.float32).view(np.uint32)
     return ((bits + np.uint32(0x7FFF) + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def bf16_values(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Values of BF16 bits; any shape."""
+    return (np.asarray(bits, np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def pack_int4(values: npt.ArrayLike) -> Bytes:
@@ -59,11 +91,27 @@ def _decode(held: Bytes, dtype: str) -> Values:
         return bits.view(np.float32)
     if dtype == "int8":
         return held.view(np.int8).astype(np.int64)
+    if dtype == "int16":
+        return np.ascontiguousarray(held).view("<i2").astype(np.int64)
+    if dtype == "fp8":
+        return FP8_VALUES[held]
     nibbles = np.stack([held & 15, held >> 4], axis=-1).reshape(*held.shape[:-1], -1)
     return (nibbles ^ 8).astype(np.int64) - 8
 
 
-def _tree(values: Values) -> Values:
+def _fp8_values() -> npt.NDArray[np.float32]:
+    """The 256 values of FP8 E4M3 (OCP): bias 7, no infinities, NaN where all bits but the sign are set."""
+    bits = np.arange(256)
+    exponent, mantissa = bits >> 3 & 15, bits & 7
+    size = np.where(exponent > 0, (8 + mantissa) * 2.0 ** (exponent - 10), mantissa * 2.0**-9)
+    size[(bits & 127) == 127] = np.nan
+    return np.where(bits & 128, -size, size).astype(np.float32)
+
+
+FP8_VALUES = _fp8_values()
+
+
+def tree_sum(values: Values) -> Values:
     """Sum over the second last axis, neighbours first: (..., m, lanes) -> (..., lanes)."""
     while values.shape[-2] > 1:
         if values.shape[-2] % 2:
@@ -79,10 +127,11 @@ def _what(program: Gemv) -> str:
 def _input_bytes(program: Gemv, x: Values) -> Bytes:
     """The padded input vector as (bursts, burst_bytes) uint8, checked."""
     wanted = INPUT_TYPES[program.dtype]
-    if x.shape != (program.k,) or x.dtype.name not in wanted:
+    count = -(-program.k // 2) if program.dtype == "w4a4" else program.k
+    if x.shape != (count,) or x.dtype.name not in wanted:
         raise SpecError(
             f"input vector of shape {x.shape} and type {x.dtype.name}; {_what(program)} "
-            f"wants ({program.k},) of {' or '.join(wanted)}"
+            f"wants ({count},) of {' or '.join(wanted)}"
         )
     layout = program.layout
     held = np.ascontiguousarray(x).view(np.uint8)
@@ -113,10 +162,13 @@ class _Units:
         layout, bits = program.layout, WEIGHT_BITS[program.dtype]
         self.program, self.pim, self.banks, self.inputs = program, pim, banks, inputs
         self.meets, self.at_once = input_registers(pim, layout, program.dtype)
+        self.fill = rows_a_fill(pim, layout, program.dtype)
+        self.chunks = layout.chunks(program.k, bits)
+        self.row_inputs = input_bursts(pim, layout, program.dtype)
         lanes = 1 if pim.lane_reduction else pim.lanes_bits // 16
         if layout.burst_bytes * 8 // bits % lanes:
             raise SpecError(f"{pim.name}: {lanes} lanes do not divide a burst of {layout.burst_bytes} bytes")
-        work = np.float32 if program.dtype == "bf16" else np.int64
+        work = np.float32 if program.dtype in FLOATS else np.int64
         held = pim.source_bytes // layout.burst_bytes
         shape = (layout.banks, layout.accumulators, lanes)
         self.registers = np.zeros((layout.ranks, held, layout.burst_bytes), np.uint8)
@@ -179,18 +231,21 @@ class _Units:
             raise SpecError(f"row {row}, column {column} lie outside the matrix")
         accumulator, burst = divmod(column, layout.chunk_bursts)
         first = burst % self.at_once * self.meets
+        if self.fill > 1:  # the inputs of several rows lie one after the other
+            first += index % self.chunks % self.fill * self.row_inputs
         if not self.written[rank, first : first + self.meets].all():
             raise SpecError(f"input registers {first}..{first + self.meets - 1} were never written")
         waiting = self.unread[rank]
         if waiting.any() and not waiting.all():
             raise SpecError(f"some results of rank {rank} are read and others are not")
         where = slice(column * layout.burst_bytes, (column + 1) * layout.burst_bytes)
-        weights = _decode(self.banks[:, rank, :, index, where], dtype)
-        inputs = _decode(
-            self.registers[rank, first : first + self.meets].ravel(), "bf16" if dtype == "bf16" else "int8"
-        )
+        of_weights, of_inputs = _KINDS[dtype]
+        weights = _decode(self.banks[:, rank, :, index, where], of_weights)
+        inputs = _decode(self.registers[rank, first : first + self.meets].ravel(), of_inputs)
         lanes = self.sums.shape[-1]
-        self.sums[rank, :, :, accumulator] += _tree((weights * inputs).reshape(*weights.shape[:2], -1, lanes))
+        self.sums[rank, :, :, accumulator] += tree_sum(
+            (weights * inputs).reshape(*weights.shape[:2], -1, lanes)
+        )
         waiting[:] = True
 
     def read(self, rank: int, bank: int, column: int, tile: int) -> None:
@@ -219,7 +274,7 @@ def run(program: Gemv, pim: PimSpec, banks: Bytes, x: Values) -> Values:
 
     banks: (channels, ranks, banks, dram_rows, row_bytes) uint8, from the program's base row on: what
       `PimLayout.swizzle(w, pad_rows_to)` returns.
-    x: (k,), bfloat16 (or its bits as uint16) for bf16 weights, int8 for int8 and int4 weights.
+    x: (k,), of a type in `INPUT_TYPES`; pairs of INT4 values as (k / 2,).
     returns: (n,) float32 for bf16, int32 for integers. A sum that INT32 does not hold is a SpecError.
     """
     layout = program.layout
@@ -250,22 +305,26 @@ def run(program: Gemv, pim: PimSpec, banks: Bytes, x: Values) -> Values:
     if not units.got.all():
         tile, rank, bank, _ = np.argwhere(~units.got)[0]
         raise SpecError(f"the program ends without reading tile {tile} of rank {rank} bank {bank}")
-    y = _tree(units.results[..., None])[..., 0].ravel()  # the host adds the lanes that the unit did not
+    y = tree_sum(units.results[..., None])[..., 0].ravel()  # the host adds the lanes that the unit did not
     _fits_int32(y, "a sum of lanes")
-    return y[: program.n].astype(np.float32 if program.dtype == "bf16" else np.int32)
+    return y[: program.n].astype(np.float32 if program.dtype in FLOATS else np.int32)
 
 
 def gemv_on_data(pim: PimSpec, layout: PimLayout, w: Values, x: Values, dtype: str) -> Values:
     """y = W x on the PIM units: swizzle, compile, run.
 
-    w: (n, k) in the bits of `dtype`, int4 packed as (n, ceil(k / 2)) uint8; x, returns: see `run`.
+    w: (n, k) in the bits of `dtype`, INT4 packed as (n, ceil(k / 2)) uint8; x, returns: see `run`.
     """
-    program = gemv(pim, layout, w.shape[0], len(x), dtype)
-    if w.ndim != 2 or w.shape[1] * w.itemsize != row_bytes_of(len(x), pim.weight_dtypes[dtype]):
+    k = 2 * len(x) if dtype == "w4a4" else len(x)
+    program = gemv(pim, layout, w.shape[0], k, dtype)
+    if w.ndim != 2 or w.shape[1] * w.itemsize != row_bytes_of(k, pim.weight_dtypes[dtype]):
         raise SpecError(
-            f"weights of shape {w.shape} and type {w.dtype.name} do not fit {len(x)} inputs of {dtype}"
+            f"weights of shape {w.shape} and type {w.dtype.name} do not fit {k} inputs of {dtype}"
         )
     return run(program, pim, layout.swizzle(w), x)
 
 
-__all__ = ["INPUT_TYPES", "bf16_bits", "gemv_on_data", "pack_int4", "run"]
+__all__ = [
+    "FLOATS", "FP8_VALUES", "INPUT_TYPES", "bf16_bits", "bf16_values", "gemv_on_data", "pack_int4",
+    "run", "tree_sum",
+]  # fmt: skip

@@ -248,7 +248,9 @@ def _book(
     booked[B_REFRESH] += take
     left -= take
     if command == MODE or before in (MODE, -1):
-        booked[B_MODE] += left
+        take = left if command == MODE or before < 0 or rows == 0 else min(left, waits[before, command])
+        booked[B_MODE] += take
+        booked[B_ROW] += left - take
         return
     if before != command:
         take = min(left, max(0, waits[before, command] - max(1, waits[before, before])))

@@ -22,8 +22,9 @@ from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
 
-INPUT_BITS = {"bf16": 16, "int8": 8, "int4": 8}
-"""Bits of one element of the input vector that goes with a weight type (BF16 x BF16, INT8 x INT8/INT4)."""
+INPUT_BITS = {"bf16": 16, "int8": 8, "int4": 8, "w8a16": 16, "w4a16": 16, "w4a4": 4, "fp8": 8}
+"""Bits of one element of the input vector that goes with a weight type. bf16, int8 and fp8: as the weights;
+int4: INT4 weights with INT8 inputs; w8a16: weights of 8 bits with inputs of 16, and so on."""
 
 LOSSES = ("host", "fence", "refresh")
 """Causes that `ProgramTime.lost_ck` names: clocks in which the channel waited for nothing else."""
@@ -84,6 +85,11 @@ def input_registers(pim: PimSpec, layout: PimLayout, dtype: str) -> tuple[int, i
     return meets, min(at_once, layout.chunk_bursts)
 
 
+def rows_a_fill(pim: PimSpec, layout: PimLayout, dtype: str) -> int:
+    """DRAM rows of weights whose inputs the registers hold at once, at least 1."""
+    return max(1, pim.source_bytes // layout.burst_bytes // input_bursts(pim, layout, dtype))
+
+
 def result_banks(layout: PimLayout) -> NDArray[np.int64]:
     """Banks of a rank in the order in which results are read: neighbours lie in different groups."""
     return np.arange(layout.banks, dtype=np.int64).reshape(layout.bank_groups, -1).T.ravel()
@@ -113,22 +119,32 @@ def gemv(
     inputs = input_bursts(pim, layout, dtype)
     meets, at_once = input_registers(pim, layout, dtype)
 
-    # One DRAM row: open, then for each register filling its writes and the MACs that use them.
-    parts = [_piece(ACTAB, np.array([-1]))]
-    for first in range(0, per_output, at_once):
-        last = min(per_output, first + at_once)
-        write = _piece(WRREG, np.arange((last - first) * meets, dtype=np.int64))
-        columns = (np.arange(layout.accumulators)[:, None] * per_output + np.arange(first, last)).ravel()
-        macs = _piece(MACAB, columns)
-        if fences:
-            write[0, drive.G_FENCE] = 1
-            macs[0, drive.G_FENCE] = 1
-        parts += [write, macs]
-    parts.append(_piece(PREA, np.array([-1])))
-    row = np.concatenate(parts)
-    payload = np.full(len(row), -1, np.int64)
-    payload[row[:, drive.G_COMMAND] == WRREG] = np.arange(inputs)
+    fill = rows_a_fill(pim, layout, dtype)
 
+    def dram_row(bursts: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Commands of one DRAM row, and what they write: `bursts` input bursts, in passes if they must."""
+        parts = [_piece(ACTAB, np.array([-1]))]
+        for first in range(0, per_output, at_once):
+            last = min(per_output, first + at_once)
+            written = bursts if fill > 1 else (last - first) * meets
+            write = _piece(WRREG, np.arange(written, dtype=np.int64))
+            columns = (np.arange(layout.accumulators)[:, None] * per_output + np.arange(first, last)).ravel()
+            macs = _piece(MACAB, columns)
+            if fences and written:
+                write[0, drive.G_FENCE] = 1
+                macs[0, drive.G_FENCE] = 1
+            parts += [write, macs]
+        parts.append(_piece(PREA, np.array([-1])))
+        row = np.concatenate(parts)
+        payload = np.full(len(row), -1, np.int64)
+        which = row[:, drive.G_COMMAND] == WRREG
+        payload[which] = np.arange(which.sum())
+        return row, payload
+
+    # Inputs of as many rows as the registers hold are written when the first of them is open.
+    rows = [
+        dram_row(inputs * min(fill, chunks - chunk) if chunk % fill == 0 else 0) for chunk in range(chunks)
+    ]
     results = -(-pim.result_bytes * layout.accumulators * (1 if pim.lane_reduction else pim.lanes_bits // 16)
                 // layout.burst_bytes)  # fmt: skip
     read = _piece(RDRES, np.repeat(np.arange(results, dtype=np.int64), layout.banks))
@@ -136,9 +152,9 @@ def gemv(
     if fences:
         read[0, drive.G_FENCE] = 1
 
-    tile = np.concatenate([np.tile(row, (chunks, 1)), read])
-    tile_data = np.concatenate([np.tile(payload, chunks), np.full(len(read), -1)])
-    in_row = np.repeat(np.arange(chunks), len(row))
+    tile = np.concatenate([*(row for row, _ in rows), read])
+    tile_data = np.concatenate([*(payload for _, payload in rows), np.full(len(read), -1)])
+    in_row = np.repeat(np.arange(chunks), [len(row) for row, _ in rows])
     tile[: len(in_row), drive.G_ROW] = in_row
     wrreg = tile[:, drive.G_COMMAND] == WRREG
     tile_data[wrreg] += (in_row[wrreg[: len(in_row)]] * inputs).astype(np.int64)

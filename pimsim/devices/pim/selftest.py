@@ -1,0 +1,90 @@
+"""A product of random numbers by the very program that is timed, against NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pimsim.devices.pim import buffer_data, functional, paired_data
+from pimsim.devices.pim.compile import compile_gemv, lockstep_layout
+from pimsim.devices.spec import DramSpec, PimSpec
+
+_RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8, "fp8": 1, "bf16": 1, "fp16": 1}
+TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
+"""Largest difference of floating-point types, as a share of the largest sum of products without signs."""
+
+
+def check_gemv(
+    pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
+    channels: int | None = None, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Run a GEMV on random numbers.
+
+    returns: ok; exact: whether integers; largest_error, as a share of what rounding can change; text.
+    """
+    count = pim.channels if channels is None else channels
+    rng = np.random.default_rng(seed)
+    ours, exact, size = _run(pim, dram, rows, cols, dtype, batch, count, rng)
+    error = float(np.max(np.abs(ours - exact) / np.maximum(size, 1e-30)))
+    integer = dtype not in TOLERANCE
+    ok = bool((ours == exact).all()) if integer else error <= TOLERANCE[dtype]
+    how = "exact" if integer else f"largest error {error:.2g} of the sum of sizes"
+    text = f"{rows} x {cols} {dtype}, {batch} vectors, on data: {'right' if ok else 'WRONG'} ({how})"
+    return {"ok": ok, "exact": integer, "largest_error": error, "text": text}
+
+
+def _run(
+    pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
+    """(ours, exact, sums of sizes), each (batch, n)."""
+    if pim.protocol == "lockstep":
+        return _run_lockstep(pim, dram, n, k, dtype, batch, channels, rng)
+    kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels)
+    w, x = rng.uniform(-1, 1, (n, k)), rng.uniform(-1, 1, (batch, k))
+    if pim.protocol == "paired_banks":
+        halves, inputs = w.astype(np.float16), x.astype(np.float16)
+        ours = paired_data.gemv_on_data(pim, dram, kernel, halves, inputs)
+        w, x = halves.astype(np.float64), inputs.astype(np.float64)
+    else:
+        bits, in_bits = functional.bf16_bits(w), functional.bf16_bits(x)
+        ours = buffer_data.gemv_on_data(pim, dram, kernel, bits, in_bits)
+        w = functional.bf16_values(bits).astype(np.float64)
+        x = functional.bf16_values(in_bits).astype(np.float64)
+    return ours, x @ w.T, np.abs(x) @ np.abs(w).T
+
+
+def _run_lockstep(
+    pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
+    layout = lockstep_layout(pim, dram, channels)
+    top = _RANGES[dtype]
+    w: np.ndarray[Any, Any]
+    x: np.ndarray[Any, Any]
+    held: np.ndarray[Any, Any]
+    inputs: np.ndarray[Any, Any]
+    if dtype in functional.FLOATS:
+        w, x = rng.uniform(-1, 1, (n, k)), rng.uniform(-1, 1, (batch, k))
+        if dtype == "bf16":
+            held, inputs = functional.bf16_bits(w), functional.bf16_bits(x)
+            w, x = functional.bf16_values(held), functional.bf16_values(inputs)
+        else:
+            held = rng.integers(0, 120, (n, k)).astype(np.uint8)
+            inputs = rng.integers(0, 120, (batch, k)).astype(np.uint8)
+            w, x = functional.FP8_VALUES[held], functional.FP8_VALUES[inputs]
+    else:
+        k += k % 2 if dtype == "w4a4" else 0
+        w = rng.integers(-top, top, (n, k)).astype(np.int64)
+        limit = {"w8a16": 256, "w4a16": 256, "w4a4": 8}.get(dtype, 128)
+        x = rng.integers(-limit, limit, (batch, k)).astype(np.int64)
+        held = functional.pack_int4(w) if top == 8 else w.astype(np.int8)
+        kind = np.int16 if limit == 256 else np.int8
+        inputs = functional.pack_int4(x) if dtype == "w4a4" else x.astype(kind)
+    ours = np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
+    w64, x64 = w.astype(np.float64), x.astype(np.float64)
+    return ours, x64 @ w64.T, np.abs(x64) @ np.abs(w64).T
+
+
+__all__ = ["TOLERANCE", "check_gemv"]
