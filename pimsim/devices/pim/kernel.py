@@ -187,10 +187,11 @@ def prepare(
 
 def time_kernel(
     dram: DramSpec, pim: PimSpec, controller: Controller, kernel: Kernel, host: HostDrive = UNHINDERED,
-    *, channel: Channels | None = None, staggered: bool = False,
+    *, channel: Channels | None = None, begin: int = 0, staggered: bool = False,
 ) -> KernelTime:  # fmt: skip
-    """Run a kernel alone on a fresh channel (or the given one) and report its time.
+    """Run a kernel alone on a fresh channel, or on the given one from clock `begin` on, and report its time.
 
+    A given channel must have all banks closed.
     staggered: ranks are refreshed in turn, a share of tREFI apart, as controllers do.
     """
     if channel is None:
@@ -199,12 +200,14 @@ def time_kernel(
     kind = m.KIND.copy()
     if kernel.operation != "gemv":  # the results are as much work as the operands
         kind[WRAB] = m.B_WORK
-    clocks = m.run_program(
-        channel, 0, kernel.commands, 0, *host_clocks(dram, host), lost,
+    before = channel.counts[0].copy()
+    end = m.run_program(
+        channel, 0, kernel.commands, begin, *host_clocks(dram, host), lost,
         lookahead=kernel.lookahead, latency=answers(dram, pim), clocked=clocked(pim), quiet=kernel.quiet,
         waits=m.pair_waits(compile_rules(rules_of(dram, pim))), booked=booked, staggered=staggered, kind=kind,
     )  # fmt: skip
-    counts = {name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k}
+    clocks, issued = end - begin, channel.counts[0] - before
+    counts = {name: int(k) for name, k in zip(COMMANDS, issued, strict=True) if k}
     ranks = dram.geometry.ranks
     due = 0
     if controller.refresh != "none":

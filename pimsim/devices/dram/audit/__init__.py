@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pimsim.devices import part, parts
+from pimsim.devices.dram.audit import units
 from pimsim.devices.dram.audit.log import Commands, by_channel, parse, read
 from pimsim.devices.dram.audit.waits import NAMES, POSTPONED, waits_of
 from pimsim.devices.dram.audit.walk import (
@@ -97,10 +98,24 @@ def audit_blocks(
     data_clock: str = "on_demand",
 ) -> pd.DataFrame:
     """`audit` of a log that comes in blocks, one after the other, so that it need not be held as a whole."""
+    if pim is not None and pim.protocol != "lockstep":
+        return _audit_units(pd.concat(list(blocks)), spec, pim, data_clock)
     reader = _Reader(spec, pim, data_clock)
     for block in blocks:
         reader.read(parse(block, spec, pim, first=reader.commands))
     return reader.report()
+
+
+def _audit_units(log: pd.DataFrame, spec: DramSpec, pim: PimSpec, data_clock: str) -> pd.DataFrame:
+    """`audit` of units that are not all in lockstep: see `units`."""
+    if pim.protocol == "paired_banks":
+        parts = [audit(units.as_ordinary(log), spec, None, data_clock), units.sharing(log)]
+    else:
+        plain = units.ordinary_part(log)
+        ordinary = audit(plain, spec, None, data_clock) if len(plain) else None
+        parts = [units.buffer_findings(log, spec, pim), *([] if ordinary is None else [ordinary])]
+    kept = [found for found in parts if len(found)]
+    return pd.concat(kept).sort_values("clock", kind="stable", ignore_index=True) if kept else parts[0]
 
 
 def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
@@ -111,6 +126,8 @@ def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
     named = known[part_name]
     pim = named if isinstance(named, PimSpec) else None
     spec = part(named.dram, DramSpec) if isinstance(named, PimSpec) else named
+    if pim is not None and pim.protocol != "lockstep":
+        return audit(pd.read_csv(path, dtype={"command": str}), spec, pim)
     reader = _Reader(spec, pim)
     reader.read(read(path, spec, pim))
     return reader.report()
