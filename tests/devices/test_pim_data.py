@@ -1,0 +1,182 @@
+"""PIM programs on real numbers, part by part: products right, layouts and their inverses exact."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pimsim.devices import DramSpec, PimSpec, part, parts
+from pimsim.devices.pim import buffer_data, functional, hbm_pim, paired_data
+from pimsim.devices.pim.compile import compile_elementwise, compile_gemv
+from pimsim.devices.pim.machine import G_BANK, G_COLUMN, G_COMMAND, G_ROW
+from pimsim.devices.pim.selftest import check_gemv
+from pimsim.devices.rules import ACTAB, MACAB, MODE, PRE, WRREG
+from pimsim.errors import SpecError
+
+UNITS = {name: value for name, value in parts().items() if isinstance(value, PimSpec)}
+HBM, AIM = UNITS["hbm-pim-2000"], UNITS["gddr6-aim"]
+KINDS = [(name, dtype) for name, pim in UNITS.items() for dtype in pim.weight_dtypes]
+
+
+def dram_of(pim):
+    return part(pim.dram, DramSpec)
+
+
+@pytest.mark.parametrize(("name", "dtype"), KINDS)
+@settings(max_examples=8, deadline=None)
+@given(n=st.integers(1, 200), k=st.integers(1, 700), batch=st.integers(1, 2), channels=st.integers(1, 3))
+def test_products_are_right(name, dtype, n, k, batch, channels):
+    pim = UNITS[name]
+    done = check_gemv(pim, dram_of(pim), n, k, dtype, batch=batch, channels=channels, seed=n * 1000 + k)
+    assert done["ok"], done["text"]
+    assert done["exact"] == (dtype not in ("fp16", "bf16", "fp8"))
+
+
+# Small whole numbers: every product and sum is exact in FP16 and BF16, so the whole result must be.
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 300), k=st.integers(1, 600), batch=st.integers(1, 3), channels=st.integers(1, 3))
+def test_hbm_pim_is_exact_on_whole_numbers(n, k, batch, channels):
+    rng = np.random.default_rng(n + 1000 * k)
+    w = rng.integers(-2, 3, (n, k)).astype(np.float16)
+    x = rng.integers(-2, 3, (batch, k)).astype(np.float16)
+    kernel = compile_gemv(HBM, dram_of(HBM), n, k, "fp16", batch=batch, channels=channels)
+    ours = paired_data.gemv_on_data(HBM, dram_of(HBM), kernel, w, x)
+    assert (ours == x.astype(np.float64) @ w.astype(np.float64).T).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 100), k=st.integers(1, 2500), channels=st.integers(1, 3), reuse=st.integers(1, 32))
+def test_aim_is_exact_on_whole_numbers(n, k, channels, reuse):
+    rng = np.random.default_rng(n + 1000 * k)
+    w = functional.bf16_bits(rng.integers(-1, 2, (n, k)))
+    x = functional.bf16_bits((rng.random((1, k)) < 200 / k).astype(float))  # sums stay below 2**8
+    kernel = compile_gemv(AIM, dram_of(AIM), n, k, "bf16", channels=channels, reuse=reuse)
+    ours = buffer_data.gemv_on_data(AIM, dram_of(AIM), kernel, w, x)
+    exact = functional.bf16_values(x).astype(float) @ functional.bf16_values(w).astype(float).T
+    assert (np.abs(exact) < 256).all()
+    assert (ours == exact).all()
+
+
+def test_hbm_pim_rounds_each_product_and_sum():
+    # One unit, one lane, in the order of the program: 16 lanes take every sixteenth weight.
+    rng = np.random.default_rng(3)
+    w, x = rng.uniform(-3, 3, (1, 400)).astype(np.float16), rng.uniform(-3, 3, (1, 400)).astype(np.float16)
+    kernel = compile_gemv(HBM, dram_of(HBM), 1, 400, "fp16", channels=1)
+    ours = paired_data.gemv_on_data(HBM, dram_of(HBM), kernel, w, x)
+    lanes = np.zeros(16, np.float16)
+    for k in range(400):
+        lanes[k % 16] = np.float16(lanes[k % 16] + np.float16(w[0, k] * x[0, k]))
+    assert ours[0, 0] == lanes.astype(np.float32).sum()
+
+
+def test_aim_rounds_a_result_between_pieces_of_the_input():
+    # 1 + 2**-7 is a BF16 value; 256 + 1 + 2**-7 is 256 when it is read, so the second piece starts there.
+    w = np.ones((1, 1025))
+    x = np.zeros((1, 1025))
+    x[0, :2], x[0, 1024] = (256, 0.5), 1
+    kernel = compile_gemv(AIM, dram_of(AIM), 1, 1025, "bf16", channels=1)
+    bits = functional.bf16_bits
+    ours = buffer_data.gemv_on_data(AIM, dram_of(AIM), kernel, bits(w), bits(x))
+    assert ours[0, 0] == 256  # 256.5 -> 256; 256 + 1 = 257 -> 256 (ties to even)
+
+
+@pytest.mark.parametrize("operation", ["add", "mul", "relu", "scale-shift"])
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 30_000), channels=st.integers(1, 3))
+def test_elementwise_operations(operation, n, channels):
+    rng = np.random.default_rng(n)
+    operands = [rng.uniform(-2, 2, n).astype(np.float16) for _ in hbm_pim.ELEMENTWISE[operation]]
+    kernel = compile_elementwise(HBM, dram_of(HBM), operation, n, "fp16", channels=channels)
+    ours = paired_data.elementwise_on_data(HBM, dram_of(HBM), kernel, tuple(operands), (2.5, -1))
+    exact = {
+        "add": lambda a, b: a + b,
+        "mul": lambda a, b: a * b,
+        "relu": lambda a: np.maximum(a, np.float16(0)),
+        "scale-shift": lambda a: a * np.float16(2.5) + np.float16(-1),
+    }[operation](*operands)
+    assert ours.dtype == np.float16
+    assert (ours == exact).all()
+
+
+def test_fp8_values_are_those_of_the_standard():
+    ours, theirs = functional.FP8_VALUES, np.arange(256).astype(np.uint8).view(ml_dtypes.float8_e4m3fn)
+    assert np.array_equal(ours, theirs.astype(np.float32), equal_nan=True)
+
+
+# Layout of paired banks.
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 400), k=st.integers(1, 900), channels=st.integers(1, 3))
+def test_swizzle_and_its_inverse(n, k, channels):
+    layout = hbm_pim.layout_of(HBM, dram_of(HBM), channels)
+    w = np.arange(1, n * k + 1, dtype=np.uint16).reshape(n, k)
+    banks = layout.swizzle(w)
+    assert banks.shape == (channels, 1, 16, layout.rows(n, k, 16), 1024)
+    assert (layout.unswizzle(banks, n, k, "uint16") == w).all()
+    # Padding, byte for byte: what is not weights is zero, and whole tiles of both banks are taken.
+    values = banks.view(np.uint16)
+    assert np.count_nonzero(values) == np.count_nonzero(w)
+    padded = layout.padded_bytes(n, k, 16)
+    assert padded <= banks.size
+    assert banks.size - padded < 16 * channels * 1024  # the rest of the last DRAM row of every bank
+    tiles = -(-n // (64 * channels))
+    assert padded == tiles * 64 * channels * -(-k // 256) * 256 * 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(1, 300), k=st.integers(1, 700), channels=st.integers(1, 2))
+def test_every_weight_is_met_once_where_the_layout_says(n, k, channels):
+    layout = hbm_pim.layout_of(HBM, dram_of(HBM), channels)
+    kernel = compile_gemv(HBM, dram_of(HBM), n, k, "fp16", channels=channels)
+    macs = kernel.commands[kernel.commands[:, G_COMMAND] == MACAB][:, [G_BANK, G_ROW, G_COLUMN]]
+    chunks = layout.tiles.chunks(k, 16)
+    tile, chunk, burst = np.meshgrid(
+        np.arange(layout.tiles.tiles(n)), np.arange(chunks), np.arange(64), indexing="ij"
+    )
+    place = np.stack([p.ravel() for p in layout.place(tile, chunk, burst, chunks)], axis=1)
+    assert len(np.unique(place, axis=0)) == len(place)
+    assert sorted(map(tuple, macs.tolist())) == sorted(map(tuple, place.tolist()))
+
+
+# A wrong program is found.
+
+
+def changed(kernel, which, column, value):
+    from dataclasses import replace
+
+    commands = kernel.commands.copy()
+    at = np.flatnonzero(commands[:, G_COMMAND] == which)[0]
+    commands[at, column] = value
+    return replace(kernel, commands=commands)
+
+
+def test_a_program_out_of_order_is_refused():
+    rng = np.random.default_rng(0)
+    w, x = rng.random((10, 200)).astype(np.float16), rng.random((1, 200)).astype(np.float16)
+    kernel = compile_gemv(HBM, dram_of(HBM), 10, 200, "fp16", channels=1)
+
+    def refused(wrong, text):
+        with pytest.raises(SpecError, match=text):
+            paired_data.gemv_on_data(HBM, dram_of(HBM), wrong, w, x)
+
+    refused(changed(kernel, MACAB, G_ROW, 1), "row 1 of bank set 1 is not open")
+    refused(changed(kernel, MACAB, G_COLUMN, 5), "not used exactly once")
+    refused(changed(kernel, PRE, G_COMMAND, ACTAB), "still open")
+    refused(changed(kernel, WRREG, G_ROW, 3), "is not open")
+    with pytest.raises(SpecError, match=r"wanted \(10, 200\)"):
+        paired_data.gemv_on_data(HBM, dram_of(HBM), kernel, w.astype(np.float32), x)
+
+    kernel = compile_gemv(AIM, dram_of(AIM), 10, 200, "bf16", channels=1)
+    bits = functional.bf16_bits
+    for which, column, value, text in (
+        (MACAB, G_ROW, 1, "row 1 is not open"),
+        (MODE, G_COMMAND, ACTAB, "in the other mode"),
+    ):
+        with pytest.raises(SpecError, match=text):
+            buffer_data.gemv_on_data(
+                AIM, dram_of(AIM), changed(kernel, which, column, value), bits(w), bits(x)
+            )

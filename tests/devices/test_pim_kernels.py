@@ -1,0 +1,311 @@
+"""PIM operations as programs: counts and clocks by hand, where lost clocks go, what a shape leaves idle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pimsim.devices import DramSpec, PimSpec, part, parts
+from pimsim.devices.dram.channel import Controller
+from pimsim.devices.pim import aim
+from pimsim.devices.pim import machine as m
+from pimsim.devices.pim.compile import OPERATIONS, compile_elementwise, compile_gemv
+from pimsim.devices.pim.cost import cost_of
+from pimsim.devices.pim.kernel import HostDrive, column_list, prepare, time_kernel, with_rows
+from pimsim.devices.pim.program import gemv, time_program
+from pimsim.devices.rules import ACTAB, MACAB, PRE, WRREG
+from pimsim.errors import SpecError
+
+UNITS = {name: value for name, value in parts().items() if isinstance(value, PimSpec)}
+QUIET, REFRESHED = Controller(refresh="none"), Controller()
+
+
+def dram_of(pim):
+    return part(pim.dram, DramSpec)
+
+
+def timed(name, rows, cols, controller=QUIET, **more):
+    pim = UNITS[name]
+    kernel = compile_gemv(pim, dram_of(pim), rows, cols, next(iter(pim.weight_dtypes)), **more)
+    return time_kernel(dram_of(pim), pim, controller, kernel)
+
+
+# By hand.
+
+
+def test_two_tiles_of_inputs_on_hbm_pim():
+    # HBM2 at 2 Gb/s, in clocks: tCCD_L 4, RTP 3, tRP 14, tRCDRD 14, tRCDWR 10, RL 20, WL 8, BL 2, tWR 16,
+    # tWTR_L 9, read to write RL + BL + 2 - WL = 16.
+    inputs = 7 * 4  # eight input writes, from the first to the last
+    row = 31 * 4 + (3 + 14 + 14) + 31 * 4  # 64 MACs over two rows of the same bank
+    # Even chunk (odd bank): its row is open by the time the inputs are written.
+    even = inputs + (8 + 2 + 9) + row + 16
+    # Odd chunk (even bank): the register row must close first, and again for the next inputs.
+    odd = inputs + (8 + 2 + 16) + 14 + 14 + row + (3 + 14 + 10)
+    clocks = {chunks: timed("hbm-pim-2000", 1, 128 * chunks).clocks for chunks in (2, 4, 6)}
+    assert clocks[4] - clocks[2] == clocks[6] - clocks[4] == even + odd == 730
+
+
+def test_counts_of_a_square_matrix_on_hbm_pim():
+    # 4096 outputs are one tile of 64 channels x 8 units x 8; 4096 inputs are 32 chunks of 128, each 8 input
+    # writes and 64 MACs over two rows. 5 writes program the units; 8 results a unit; 4 mode changes.
+    counts = timed("hbm-pim-2000", 4096, 4096).counts
+    assert counts["MACAB"] == 32 * 64
+    assert counts["WRREG"] == 32 * 8 + 5
+    assert counts["WRAB"] == 8
+    assert counts["MODE"] == 4
+    assert counts["RD"] == counts["ACT1"] == 2 * 16  # every bank once before and once after
+    assert timed("hbm-pim-2000", 1, 4096).counts == counts  # as many for one row
+
+
+def test_an_output_of_gddr6_aim():
+    # In clocks of 0.5 ns: mode change 32, precharge 32, activate to MAC 56, a MAC every 2; from the last
+    # MAC to the mode change 2, from the read to the next preset 3, from there to the mode change 3.
+    one_by_one = {n: timed("gddr6-aim", 16 * n, 1024, channels=1, reuse=1).clocks for n in (2, 3)}
+    assert one_by_one[3] - one_by_one[2] == 2 + 32 + 3 + 3 + 32 + 32 + 56 + 63 * 2 == 286
+    # With accumulators for all outputs the row change is all that is left: MAC to precharge 12, and a
+    # preset and a read more.
+    together = {n: timed("gddr6-aim", 16 * n, 1024, channels=1).clocks for n in (2, 3)}
+    assert together[3] - together[2] == 12 + 32 + 56 + 63 * 2 + 3 + 2 == 231
+
+
+def test_inputs_of_several_rows_are_written_at_once():
+    # LPDDR5X-9600: 16 sums a unit, so a row holds 4 bursts of each of 16 outputs; int8 inputs of a row are
+    # 4 bursts, and 2 KB of registers hold those of 16 rows. 4096 columns are 32 rows.
+    kernel = compile_gemv(UNITS["lpddr5x-pim-9600"], part("lpddr5x-9600-16gb-x16", DramSpec), 1, 4096, "int8")
+    command = kernel.commands[kernel.commands[:, m.G_RANK] == 0, m.G_COMMAND]
+    runs = np.flatnonzero(np.diff((command == WRREG).astype(int)) == 1)
+    assert len(runs) == 2
+    assert (command == WRREG).sum() == 32 * 4
+    assert (command == MACAB).sum() == 32 * 64
+
+
+# Speed-ups of LP5X-PIM Sim (arXiv 2606.00636) at dimension 4096, four channels; 8 % either way.
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "fenced"),
+    [
+        ("int8", 6.0, 6.2, 5.0),
+        ("w4a4", 6.0, 6.2, 5.0),
+        ("fp8", 6.0, 6.2, 5.0),
+        ("w8a16", 5.7, 5.8, 5.0),
+        ("w4a16", 5.7, 5.8, 4.1),
+    ],
+)
+def test_speed_ups_of_lpddr5x_pim(dtype, low, high, fenced):
+    pim = UNITS["lpddr5x-pim-9600"]
+    dram = dram_of(pim)
+    free = cost_of(dram, pim, REFRESHED, compile_gemv(pim, dram, 4096, 4096, dtype, channels=4))
+    assert low * 0.92 <= free.speedup_over_read <= high * 1.08
+    kernel = compile_gemv(pim, dram, 4096, 4096, dtype, channels=4, fences=True)
+    slow = cost_of(dram, pim, REFRESHED, kernel, HostDrive(fence_ns=150))
+    assert fenced * 0.92 <= slow.speedup_over_read < free.speedup_over_read
+    assert slow.lost["fences"] > 0 == free.lost["fences"]
+
+
+# Losses.
+
+
+@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("controller", [QUIET, REFRESHED], ids=["quiet", "refreshed"])
+@pytest.mark.parametrize("drive", [{}, {"window": 2, "path_ns": 50, "fence_ns": 100}], ids=["free", "host"])
+def test_losses_and_work_sum_to_the_total(name, controller, drive):
+    pim = UNITS[name]
+    dram = dram_of(pim)
+    kernel = compile_gemv(pim, dram, 700, 3000, next(iter(pim.weight_dtypes)), channels=4, fences=bool(drive))
+    cost = cost_of(dram, pim, controller, kernel, HostDrive(**drive))
+    assert cost.peak_clocks + sum(cost.lost.values()) == cost.clocks
+    assert min(cost.lost.values()) >= 0
+    assert (cost.lost["refresh"] > 0) == (cost.refreshes > 0)
+    assert (cost.lost["fences"] > 0) == bool(drive)
+    assert cost.refreshes_due - dram.geometry.ranks <= cost.refreshes <= cost.refreshes_due
+    assert cost.share_of_peak < 1
+    assert cost.speedup < cost.possible_speedup
+    assert cost.external_gbps < cost.external_peak_gbps
+
+
+def test_hbm_pim_gains_2_74_of_4():
+    # The public measurement: 13,166 clocks against 36,082 of the host's own read, 64 pseudo channels.
+    pim = UNITS["hbm-pim-2000"]
+    dram = dram_of(pim)
+    cost = cost_of(dram, pim, REFRESHED, compile_gemv(pim, dram, 4096, 4096, "fp16"))
+    assert cost.possible_speedup == pytest.approx(4)
+    assert cost.speedup_over_read == pytest.approx(36082 / 13166, rel=0.01)
+    assert cost.clocks == pytest.approx(13166, rel=0.01)
+    assert cost.lost["padding and idle units"] == 0
+
+
+def test_idle_units_are_counted_and_named():
+    pim = UNITS["hbm-pim-2000"]
+    dram = dram_of(pim)
+    few, many = (cost_of(dram, pim, REFRESHED, compile_gemv(pim, dram, n, 4096, "fp16")) for n in (128, 4096))
+    assert few.clocks == many.clocks
+    assert few.peak_clocks == many.peak_clocks / 32
+    assert few.lost["padding and idle units"] == many.peak_clocks - few.peak_clocks
+    assert "128 rows are computed as 4096" in few.notes[0]
+    assert many.notes == ()
+
+
+def test_batches_read_the_weights_again():
+    for name in UNITS:
+        one, four = (timed(name, 100, 1000, batch=b) for b in (1, 4))
+        assert four.counts["MACAB"] == 4 * one.counts["MACAB"]
+        assert four.clocks > 3 * one.clocks - 2000
+
+
+# The machine.
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "int4"])
+def test_a_kernel_takes_what_its_program_takes(dtype):
+    pim = UNITS["lpddr5x-pim-8533"]
+    dram = dram_of(pim)
+    kernel = compile_gemv(pim, dram, 1500, 1000, dtype)
+    from pimsim.devices.pim.compile import lockstep_layout
+
+    program = gemv(pim, lockstep_layout(pim, dram, 4), 1500, 1000, dtype).commands
+    for controller in (QUIET, REFRESHED):
+        whole = time_kernel(dram, pim, controller, kernel)
+        plain = time_program(dram, pim, controller, program)
+        assert (whole.clocks, whole.counts) == (plain.clocks, plain.counts)
+
+
+def test_looking_ahead_never_costs_and_pays_where_banks_differ():
+    pim = UNITS["hbm-pim-2000"]
+    dram = dram_of(pim)
+    kernel = compile_gemv(pim, dram, 64, 1024, "fp16", channels=1)
+    clocks = [
+        time_kernel(dram, pim, QUIET, replace(kernel, lookahead=ahead)).clocks for ahead in (0, 1, 4, 16, 64)
+    ]
+    assert clocks == sorted(clocks, reverse=True)
+    assert clocks[0] - clocks[-1] > 100  # the early activates of four odd banks, some 28 clocks each
+    assert clocks[-1] == time_kernel(dram, pim, QUIET, replace(kernel, lookahead=1000)).clocks
+
+
+def test_rows_are_opened_before_their_columns():
+    columns = column_list(MACAB, 5)
+    columns[:, m.G_BANK] = [0, 1, 0, 1, 0]
+    columns[:, m.G_ROW] = [7, 3, 7, 4, 8]
+    rows = with_rows(columns)
+    assert rows[:, [m.G_COMMAND, m.G_BANK, m.G_ROW]].tolist() == [
+        [ACTAB, 0, 7], [MACAB, 0, 7], [ACTAB, 1, 3], [MACAB, 1, 3], [MACAB, 0, 7],
+        [PRE, 1, -1], [ACTAB, 1, 4], [MACAB, 1, 4], [PRE, 0, -1], [ACTAB, 0, 8], [MACAB, 0, 8],
+    ]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(sorted(UNITS)), st.integers(1, 600), st.integers(1, 2500), st.integers(1, 3),
+    st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_macs_bound_the_time(name, rows, cols, batch, fences, refresh):
+    pim = UNITS[name]
+    dram = dram_of(pim)
+    kernel = compile_gemv(
+        pim, dram, rows, cols, next(iter(pim.weight_dtypes)), batch=batch, channels=2, fences=fences
+    )
+    time = time_kernel(dram, pim, REFRESHED if refresh else QUIET, kernel)
+    assert sum(time.booked.values()) == time.clocks
+    assert min(time.booked.values()) >= 0
+    step = dram.latencies_ck["CCD_L"]
+    assert time.clocks > (time.counts["MACAB"] - 1) * step
+    # Every byte of the padded weights is met once a vector.
+    met = time.counts["MACAB"] * 2 * kernel.units * kernel.unit_bytes
+    assert met >= kernel.operand_bytes
+    assert all(time.counts[command] >= count for command, count in kernel.counts().items())
+
+
+def test_refreshes_wait_while_a_program_leaves_its_mode():
+    # With an interval that falls due just before the end, the refresh comes after the last result.
+    pim = UNITS["hbm-pim-2000"]
+    dram = dram_of(pim)
+    kernel = compile_gemv(pim, dram, 64, 256, "fp16", channels=1)
+    quiet = time_kernel(dram, pim, QUIET, kernel).clocks
+    from pimsim.devices.dram.engine import X_NEXT_REF
+
+    for early, clocks in ((20, quiet), (400, None)):
+        channel = prepare(dram, pim, REFRESHED)
+        channel.scalar[:, X_NEXT_REF] = quiet - early
+        time = time_kernel(dram, pim, REFRESHED, kernel, channel=channel)
+        assert time.refreshes == 1
+        assert (time.clocks == quiet) == (clocks is not None)
+
+
+# Element-wise operations.
+
+
+def test_groups_of_an_elementwise_operation_by_hand():
+    # In clocks: eight reads of each operand, eight writes, rows of the same bank in between; the next group
+    # lies in the other bank, whose row opens meanwhile, so that only write to read (19) is left.
+    # Row to row: 3 + 14 + 14, row to row for a write 3 + 14 + 10.
+    add = 28 + (3 + 14 + 14) + 28 + (3 + 14 + 10) + 28 + 19
+    relu = 28 + (3 + 14 + 10) + 28 + 19
+    pim = UNITS["hbm-pim-2000"]
+    dram = dram_of(pim)
+    for operation, group in (("add", add), ("mul", add), ("relu", relu), ("scale-shift", relu)):
+        clocks = [
+            time_kernel(
+                dram, pim, QUIET, compile_elementwise(pim, dram, operation, 1024 * n, "fp16", channels=1)
+            ).clocks
+            for n in (4, 6, 8)
+        ]
+        assert clocks[1] - clocks[0] == clocks[2] - clocks[1] == 2 * group
+
+
+def test_products_on_gddr6_aim():
+    # A row: activate to product 25, 64 products 2 apart, then WL 6 + tWR 33 and precharge 32.
+    pim = UNITS["gddr6-aim"]
+    dram = dram_of(pim)
+    clocks = [
+        time_kernel(
+            dram, pim, QUIET, compile_elementwise(pim, dram, "mul", 64 * 16 * 4 * n, "bf16", channels=1)
+        ).clocks
+        for n in (1, 2, 3)
+    ]
+    assert clocks[2] - clocks[1] == clocks[1] - clocks[0] == 25 + 63 * 2 + 39 + 32
+
+
+# Errors.
+
+
+def test_errors_say_what_is_wrong_and_what_to_do():
+    hbm, dram = UNITS["hbm-pim-2000"], part("hbm2-pim-2000-2gb-x64", DramSpec)
+    with pytest.raises(SpecError, match="hbm-pim-2000 runs no gemv of type 'int8'; known: fp16"):
+        compile_gemv(hbm, dram, 8, 8, "int8")
+    for shape in ({"rows": 0, "cols": 8}, {"rows": 8, "cols": 0}, {"rows": 8, "cols": 8, "batch": 0}):
+        wrong = next(name for name, value in shape.items() if value == 0)
+        with pytest.raises(SpecError, match=f"gemv with {wrong}=0; wanted at least 1"):
+            compile_gemv(hbm, dram, dtype="fp16", **shape)
+    with pytest.raises(SpecError, match=r"rows of every bank but 16368 are free; use more channels"):
+        compile_gemv(hbm, dram, 1 << 17, 1 << 16, "fp16", channels=1)
+    with pytest.raises(SpecError, match="use more channels or a smaller matrix"):
+        compile_gemv(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), 1 << 17, 1 << 14, "bf16",
+                     channels=1)  # fmt: skip
+    with pytest.raises(SpecError, match="lpddr5x-pim-8533: weights of .* use more channels"):
+        compile_gemv(UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), 1 << 18, 1 << 17,
+                     "bf16", channels=1)  # fmt: skip
+    with pytest.raises(SpecError, match="gddr6-aim has no operation 'add'; known: gemv, mul"):
+        compile_elementwise(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), "add", 8, "bf16")
+    with pytest.raises(SpecError, match="relu with elements=0"):
+        compile_elementwise(hbm, dram, "relu", 0, "fp16")
+    with pytest.raises(SpecError, match="sits in 'hbm2-pim-2000-2gb-x64', not in"):
+        compile_gemv(hbm, part("gddr6-aim-16000-4gb-x16", DramSpec), 8, 8, "fp16")
+    with pytest.raises(SpecError, match="reuse=33; wanted 1 to 32"):
+        compile_gemv(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), 8, 8, "bf16", reuse=33)
+    with pytest.raises(SpecError, match="all-bank or no refresh"):
+        time_kernel(dram, hbm, Controller(refresh="per_bank"), compile_gemv(hbm, dram, 8, 8, "fp16"))
+    with pytest.raises(SpecError, match="protocol='pairs'; did you mean 'paired_banks'"):
+        replace(hbm, protocol="pairs")
+
+
+def test_every_protocol_has_operations_and_a_part():
+    assert {pim.protocol for pim in UNITS.values()} == set(OPERATIONS)
+
+
+def test_a_stream_of_instructions_adds_modes_and_rows():
+    rows = aim.stream([aim.Step(MACAB, 5, 2), aim.Step(MACAB, 6, 1)])
+    names = [int(c) for c in rows[:, m.G_COMMAND]]
+    from pimsim.devices.rules import PREA
+
+    assert names == [ACTAB, MACAB, MACAB, PREA, ACTAB, MACAB]
