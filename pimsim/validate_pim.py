@@ -265,7 +265,7 @@ def _aim_kernel(case: Case, dram: DramSpec, pim: PimSpec, path: Path) -> Kernel 
         _, _, reuse = name.partition("_reuse")
         return aim.gemv(
             pim, dram, channels, _number(case, "out_dim", path), _number(case, "in_dim", path), "bf16",
-            reuse=int(reuse or 1),
+            reuse=int(reuse or 1), leave=False,
         )  # fmt: skip
     if name not in ("mac_abk", "mac_abk_op", "ewmul", "mac_af"):
         return None
@@ -281,7 +281,7 @@ def _aim_kernel(case: Case, dram: DramSpec, pim: PimSpec, path: Path) -> Kernel 
             ]
         else:
             steps.append(aim.Step(EWAB if name == "ewmul" else MACAB, row, columns))
-    return aim.kernel_of(pim, dram, name, "bf16", channels, aim.stream(steps), 0, shape={})
+    return aim.kernel_of(pim, dram, name, "bf16", channels, aim.stream(steps, leave=False), 0, shape={})
 
 
 # Shown for orientation

@@ -304,7 +304,7 @@ def test_every_protocol_has_operations_and_a_part():
 
 
 def test_a_stream_of_instructions_adds_modes_and_rows():
-    rows = aim.stream([aim.Step(MACAB, 5, 2), aim.Step(MACAB, 6, 1)])
+    rows = aim.stream([aim.Step(MACAB, 5, 2), aim.Step(MACAB, 6, 1)], leave=False)
     names = [int(c) for c in rows[:, m.G_COMMAND]]
     from pimsim.devices.rules import PREA
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.kernel import DATA, Ints, Kernel, column_list, split, with_rows
-from pimsim.devices.rules import AFAB, EWAB, MACAB, MODE, RDRES, WRACC, WRREG
+from pimsim.devices.rules import AFAB, EWAB, MACAB, MODE, PREA, RDRES, WRACC, WRREG
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.layout import PimLayout, row_bytes_of
@@ -38,8 +38,11 @@ class Step(NamedTuple):
     moves: bool = False
 
 
-def stream(steps: list[Step]) -> Ints:
-    """Commands of a stream of instructions, (n, 7), with mode changes, activates and precharges."""
+def stream(steps: list[Step], *, leave: bool = True) -> Ints:
+    """Commands of a stream of instructions, (n, 7), with mode changes, activates and precharges.
+
+    leave: at the end the open row is closed and register mode left.
+    """
     counts = np.array([s.columns for s in steps])
     table = np.array([(s.command, s.row, s.data, s.moves) for s in steps], np.int64).repeat(counts, axis=0)
     column = np.arange(len(table)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -53,7 +56,11 @@ def stream(steps: list[Step]) -> Ints:
     changes = decided[np.flatnonzero(np.diff(register[decided].astype(np.int64), prepend=0))]
     mode = column_list(MODE, len(changes))
     order = np.concatenate([changes * 2, np.arange(len(rows)) * 2 + 1])
-    return with_rows(np.concatenate([mode, rows])[np.argsort(order, kind="stable")])
+    filled = with_rows(np.concatenate([mode, rows])[np.argsort(order, kind="stable")])
+    if not leave:
+        return filled
+    last = [column_list(MODE, 1)] if len(decided) and register[decided[-1]] else []
+    return np.concatenate([filled, *last, *([column_list(PREA, 1)] if array.any() else [])])
 
 
 def layout_of(dram: DramSpec, channels: int) -> PimLayout:
@@ -67,13 +74,13 @@ def layout_of(dram: DramSpec, channels: int) -> PimLayout:
 
 def gemv(
     pim: PimSpec, dram: DramSpec, channels: int, n: int, k: int, dtype: str, *, batch: int = 1,
-    reuse: int = 1, base_row: int = 0, fences: bool = False,
+    reuse: int = 1, base_row: int = 0, fences: bool = False, leave: bool = True,
 ) -> Kernel:  # fmt: skip
     """y = W x: for each piece of the input that a DRAM row of weights meets, all outputs of the banks.
 
     The piece goes to the buffer, then for each output the accumulators are preset (with the bias or the sum
     so far), the columns multiplied and the sums read. reuse: outputs whose accumulators are preset and read
-    together, where the part has room for them; it saves mode changes.
+    together, where the part has room for them; it saves mode changes. leave: see `stream`.
     data: burst of the padded input vectors for WRREG; output tile times pieces plus piece for the rest.
     """
     bits = pim.weight_dtypes[dtype]
@@ -102,7 +109,7 @@ def gemv(
                     for t, d in zip(some, tag, strict=True)
                 ]
                 steps += [Step(RDRES, -1, 1, d) for d in tag]
-    rows = stream(steps)
+    rows = stream(steps, leave=leave)
     if fences:
         command = rows[:, m.G_COMMAND]
         rows[1:, m.G_FENCE] = (command[1:] == RDRES) | ((command[1:] == MACAB) & (command[:-1] != MACAB))

@@ -142,8 +142,8 @@ def _arrange(
 
 @compiled
 def _refresh(
-    s: Channels, c: int, t: int, open_row: NDArray[np.int64], whole: NDArray[np.int64], staggered: bool,
-    turn: int,
+    s: Channels, c: int, t: int, open_row: NDArray[np.int64], by: NDArray[np.int64],
+    whole: NDArray[np.int64], staggered: bool, turn: int,
 ) -> int:  # fmt: skip
     """Close what is open, refresh the ranks that are due and open the same rows again; returns the clock."""
     cfg = s.cfg
@@ -165,8 +165,8 @@ def _refresh(
             issue(s, c, t, ACTAB, rank, -1, whole[rank], -1)
         for b in range(rank * per_rank, (rank + 1) * per_rank):
             if open_row[b] >= 0:
-                t = max(t + 1, earliest(s, c, ACTAB, rank, b))
-                issue(s, c, t, ACTAB, rank, b, open_row[b], -1)
+                t = max(t + 1, earliest(s, c, by[b], rank, b))
+                issue(s, c, t, by[b], rank, b, open_row[b], -1)
     return t
 
 
@@ -222,7 +222,8 @@ def run_program(
             np.zeros((n, n), np.int64) if waits is None else waits,
             np.zeros(len(CAUSES), np.int64) if booked is None else booked,
             staggered, quiet, clocked, need, rows[:nr], columns[:nc], np.zeros(max(1, window), np.int64),
-            np.full(ranks * banks, -1, np.int64), np.full(ranks, -1, np.int64), kind,
+            np.full(ranks * banks, -1, np.int64), np.zeros(ranks * banks, np.int64),
+            np.full(ranks, -1, np.int64), kind,
         )
     )  # fmt: skip
 
@@ -265,7 +266,7 @@ def _run(
     lost: NDArray[np.int64], lookahead: int, latency: NDArray[np.int64], waits: NDArray[np.int64],
     booked: NDArray[np.int64], staggered: bool, quiet: int, clocked: NDArray[np.int64],
     need: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], done: NDArray[np.int64],
-    open_row: NDArray[np.int64], whole: NDArray[np.int64], kind: NDArray[np.int64],
+    open_row: NDArray[np.int64], by: NDArray[np.int64], whole: NDArray[np.int64], kind: NDArray[np.int64],
 ) -> int:  # fmt: skip
     cfg = s.cfg
     ir, ic, at, turn = 0, 0, 0, 0
@@ -278,7 +279,7 @@ def _run(
         due = s.scalar[c, X_NEXT_REF] <= t + 1 and cfg[C_REFRESH] == ALL_BANK
         while due and ic < quiet:
             begin = t
-            t = _refresh(s, c, t, open_row, whole, staggered, turn)
+            t = _refresh(s, c, t, open_row, by, whole, staggered, turn)
             s.scalar[c, X_NEXT_REF] += cfg[C_REFI] // cfg[C_RANKS] if staggered else cfg[C_REFI]
             turn = (turn + 1) % cfg[C_RANKS]
             lost[2] += t - begin
@@ -313,6 +314,7 @@ def _run(
                 whole[rank] = row
             else:
                 open_row[bank] = row
+                by[bank] = command
             issue(s, c, at_row, command, rank, bank, row, -1)
             t = at_row
             continue
@@ -344,7 +346,7 @@ def _run(
         t = when
     end = max(t + 1, last_done)
     while s.scalar[c, X_NEXT_REF] < end and cfg[C_REFRESH] == ALL_BANK and quiet < nc:
-        t = _refresh(s, c, t, open_row, whole, staggered, turn)
+        t = _refresh(s, c, t, open_row, by, whole, staggered, turn)
         s.scalar[c, X_NEXT_REF] += cfg[C_REFI] // cfg[C_RANKS] if staggered else cfg[C_REFI]
         turn = (turn + 1) % cfg[C_RANKS]
     own = 0

@@ -1,0 +1,85 @@
+"""`pimsim gemv` and `pimsim validate pim`: what they print, and how they fail."""
+
+import json
+
+import pytest
+
+from pimsim.cli import main
+
+
+def run(capsys, *args):
+    code = main(args)
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_a_gemv_prints_time_losses_and_commands(capsys):
+    code, out, _ = run(capsys, "gemv", "--pim", "hbm-pim-2000", "--rows", "4096", "--cols", "4096")
+    assert code == 0
+    for text in (
+        "hbm-pim-2000, 64 channels: fp16 GEMV 4096 x 4096",
+        "speed-up over that",
+        "refreshes expected",
+        "input writes",
+        "bus turnarounds",
+        "row changes",
+        "MACAB",
+    ):
+        assert text in out
+    assert "Note:" not in out
+
+
+def test_json_holds_every_number_and_the_parts_sum(capsys):
+    code, out, _ = run(
+        capsys, "gemv", "--pim", "lpddr5x-pim-9600", "--rows", "1000", "--cols", "2048", "--dtype", "int8",
+        "--fence-ns", "150", "--batch", "2", "--check", "--json",
+    )  # fmt: skip
+    assert code == 0
+    held = json.loads(out)
+    assert held["peak_clocks"] + sum(held["lost"].values()) == held["clocks"]
+    assert held["lost"]["fences"] > 0
+    assert held["lost"]["padding and idle units"] > 0
+    assert held["check"]["ok"]
+    assert held["check"]["exact"]
+    assert held["shape"] == {"rows": 1000, "cols": 2048, "batch": 2}
+    assert held["speedup"] == pytest.approx(held["host_peak_ns"] / held["time_ns"])
+    assert "rows are computed as" in held["notes"][0]
+
+
+def test_fences_cost_time(capsys):
+    clocks = []
+    for fence in ((), ("--fence-ns", "0"), ("--fence-ns", "150")):
+        _, out, _ = run(
+            capsys, "gemv", "--pim", "hbm-pim-2000", "--rows", "64", "--cols", "256", "--json", *fence
+        )
+        clocks.append(json.loads(out)["clocks"])
+    assert clocks[0] < clocks[1] < clocks[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("--pim", "hbm-pim-20000", "--rows", "1", "--cols", "1"), "did you mean 'hbm-pim-2000'"),
+        (("--pim", "gddr6-aim", "--rows", "0", "--cols", "1"), "gemv with rows=0; wanted at least 1"),
+        (
+            ("--pim", "gddr6-aim", "--rows", "1", "--cols", "1", "--dtype", "int8"),
+            "gddr6-aim runs no gemv of type 'int8'; known: bf16",
+        ),
+        (
+            ("--pim", "gddr6-aim", "--rows", "200000", "--cols", "60000", "--channels", "1"),
+            "use more channels or a smaller matrix",
+        ),
+    ],
+)
+def test_bad_input_says_which_and_what_to_do(capsys, args, text):
+    code, out, err = run(capsys, "gemv", *args)
+    assert code == 2
+    assert out == ""
+    assert text in err
+
+
+def test_validate_prints_causes_and_medians(capsys):
+    code, out, _ = run(capsys, "validate", "pim", "--json")
+    assert code == 0
+    cases = json.loads(out)["cases"]
+    assert {"case", "quantity", "ours", "reference", "error", "cause"} == set(cases[0])
