@@ -8,13 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pimsim.devices import DramSpec, PimSpec, part, parts
-from pimsim.devices.dram.channel import Controller
+from pimsim.devices.dram.channel import Controller, build
 from pimsim.devices.pim import aim
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.compile import OPERATIONS, compile_elementwise, compile_gemv
 from pimsim.devices.pim.cost import cost_of
-from pimsim.devices.pim.kernel import HostDrive, column_list, prepare, time_kernel, with_rows
+from pimsim.devices.pim.kernel import (
+    HostDrive,
+    answers,
+    clocked,
+    column_list,
+    prepare,
+    time_kernel,
+    with_rows,
+)
 from pimsim.devices.pim.program import gemv, time_program
+from pimsim.devices.pim.repeat import find_repeats
 from pimsim.devices.rules import ACTAB, MACAB, PRE, WRREG
 from pimsim.errors import SpecError
 
@@ -181,6 +190,51 @@ def test_looking_ahead_never_costs_and_pays_where_banks_differ():
     assert clocks == sorted(clocks, reverse=True)
     assert clocks[0] - clocks[-1] > 100  # the early activates of four odd banks, some 28 clocks each
     assert clocks[-1] == time_kernel(dram, pim, QUIET, replace(kernel, lookahead=1000)).clocks
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(UNITS)), rows=st.integers(1, 3000), cols=st.integers(1, 4000),
+    batch=st.integers(1, 3), fences=st.booleans(), controller=st.sampled_from([QUIET, REFRESHED]),
+    drive=st.sampled_from([{}, {"window": 1, "path_ns": 30}, {"window": 5, "path_ns": 70, "fence_ns": 90}]),
+)  # fmt: skip
+def test_skipping_periods_changes_nothing(name, rows, cols, batch, fences, controller, drive):
+    pim = UNITS[name]
+    dram, dtype = dram_of(pim), next(iter(pim.weight_dtypes))
+    kernel = compile_gemv(pim, dram, rows, cols, dtype, batch=batch, channels=2, fences=fences)
+    plain, skipped = (
+        time_kernel(dram, pim, controller, kernel, HostDrive(**drive), skip=skip) for skip in (False, True)
+    )
+    assert plain == skipped
+
+
+def test_periods_are_found():
+    # An output takes five blocks: RDRES, WRACC, MODE, MACAB, MODE.
+    pim = UNITS["gddr6-aim"]
+    kernel = compile_gemv(pim, dram_of(pim), 16 * 200, 1024, "bf16", channels=1, reuse=1)
+    channel = prepare(dram_of(pim), pim, QUIET)
+    rows = np.isin(kernel.commands[:, m.G_COMMAND], m.ROW_COMMANDS)
+    held = find_repeats(
+        kernel.commands, np.flatnonzero(~rows), np.flatnonzero(rows), channel, 0, len(m.CAUSES)
+    )
+    assert held.run[5].max() > 5 * 190
+    assert held.run[4].max() == 0
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_channels_in_lockstep_are_one(name):
+    # Every channel runs the same commands on its own weights: run them all, and compare.
+    pim = UNITS[name]
+    dram = dram_of(pim)
+    kernel = compile_gemv(pim, dram, 300, 1000, next(iter(pim.weight_dtypes)), channels=3)
+    folded = time_kernel(dram, pim, REFRESHED, kernel)
+    channels = build(dram, REFRESHED, 3, pim)
+    more = {"lookahead": kernel.lookahead, "quiet": kernel.quiet, "latency": answers(dram, pim)}
+    for c in range(3):
+        lost = np.zeros(3, np.int64)
+        clocks = m.run_program(channels, c, kernel.commands, 0, 0, 0, 0, lost, clocked=clocked(pim), **more)
+        assert clocks == folded.clocks
+        assert channels.counts[c].sum() == sum(folded.counts.values())
 
 
 def test_rows_are_opened_before_their_columns():

@@ -6,6 +6,7 @@ A program generator lists column commands; `with_rows` adds the activates and pr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +172,18 @@ def clocked(pim: PimSpec) -> Ints:
     return needs
 
 
+_FRESH: dict[tuple[str, str, str, int], Channels] = {}
+_WAITS: dict[tuple[str, str], Ints] = {}
+"""Channels as they are built, and waits between commands, by all that decides them."""
+
+
+def _pair_waits(dram: DramSpec, pim: PimSpec) -> Ints:
+    key = repr(dram), repr(pim)
+    if key not in _WAITS:
+        _WAITS[key] = m.pair_waits(compile_rules(rules_of(dram, pim)))
+    return _WAITS[key]
+
+
 def prepare(
     dram: DramSpec, pim: PimSpec, controller: Controller, log_rows: int = 0, staggered: bool = False
 ) -> Channels:
@@ -179,7 +192,11 @@ def prepare(
         raise SpecError(
             "PIM programs need all-bank or no refresh: an open all-bank row leaves no bank to refresh"
         )
-    channel = build(dram, controller, 1, pim, log_rows)
+    key = (repr(dram), repr(pim), repr(controller), log_rows)
+    if key not in _FRESH:
+        _FRESH[key] = build(dram, controller, 1, pim, log_rows)
+    copies: Any = [array.copy() for array in _FRESH[key]]
+    channel = Channels(*copies)
     if staggered and controller.refresh == "all_bank":
         channel.scalar[:, X_NEXT_REF] = Clocks(dram).REFI // dram.geometry.ranks - 1
     return channel
@@ -188,10 +205,11 @@ def prepare(
 def time_kernel(
     dram: DramSpec, pim: PimSpec, controller: Controller, kernel: Kernel, host: HostDrive = UNHINDERED,
     *, channel: Channels | None = None, begin: int = 0, staggered: bool = False,
+    skip: bool = False,
 ) -> KernelTime:  # fmt: skip
     """Run a kernel alone on a fresh channel, or on the given one from clock `begin` on, and report its time.
 
-    A given channel must have all banks closed.
+    A given channel must have all banks closed. skip: count what repeats instead of stepping through it.
     staggered: ranks are refreshed in turn, a share of tREFI apart, as controllers do.
     """
     if channel is None:
@@ -204,7 +222,8 @@ def time_kernel(
     end = m.run_program(
         channel, 0, kernel.commands, begin, *host_clocks(dram, host), lost,
         lookahead=kernel.lookahead, latency=answers(dram, pim), clocked=clocked(pim), quiet=kernel.quiet,
-        waits=m.pair_waits(compile_rules(rules_of(dram, pim))), booked=booked, staggered=staggered, kind=kind,
+        waits=_pair_waits(dram, pim), booked=booked, staggered=staggered, kind=kind,
+        skip=skip,
     )  # fmt: skip
     clocks, issued = end - begin, channel.counts[0] - before
     counts = {name: int(k) for name, k in zip(COMMANDS, issued, strict=True) if k}

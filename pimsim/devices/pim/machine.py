@@ -23,6 +23,7 @@ from pimsim.devices.dram.engine import (
     C_BANKS,
     C_BL,
     C_GROUPS,
+    C_LOG,
     C_RANKS,
     C_REFI,
     C_REFRESH,
@@ -34,6 +35,16 @@ from pimsim.devices.dram.engine import (
     compiled,
     earliest,
     issue,
+)
+from pimsim.devices.pim.repeat import (
+    MOST_BLOCKS,
+    Repeats,
+    comes_again,
+    find_repeats,
+    look,
+    move,
+    no_repeats,
+    same,
 )
 from pimsim.devices.rules import (
     ACT1,
@@ -188,6 +199,7 @@ def run_program(
     quiet: int = NEVER,
     clocked: NDArray[np.int64] | None = None,
     kind: NDArray[np.int64] = KIND,
+    skip: bool = False,
 ) -> int:
     """Run a program on channel `c` from clock `t`; returns the clock after its last result.
 
@@ -199,6 +211,8 @@ def run_program(
       rows. booked: (len(CAUSES),) every clock is added to one cause.
     lookahead: column commands that the controller sees ahead of the next; 0: strictly in order.
     latency: (commands,) clocks from a column command to its answer; None: read latency and burst.
+    skip: count periods that come again instead of stepping through them (`repeat`), unless commands are
+      logged; the result is the same.
     kind: (commands,) what a column command's own clocks are booked to.
     waits: `pair_waits` of the rules; only what clocks are booked to depends on it.
     staggered: the ranks are refreshed in turn, a share of tREFI apart, instead of one after the other.
@@ -216,6 +230,9 @@ def run_program(
         clocked[[MACAB, WRREG, RDRES]] = 1
     if latency is None:
         latency = np.full(n, int(s.cfg[C_RL] + s.cfg[C_BL]), np.int64)
+    repeats = no_repeats()
+    if skip and not s.cfg[C_LOG]:
+        repeats = find_repeats(program, columns[:nc], rows[:nr], s, window, len(CAUSES))
     return int(
         _run(
             s, c, program, t, window, path, fence, lost, max(lookahead, 0), latency,
@@ -223,7 +240,7 @@ def run_program(
             np.zeros(len(CAUSES), np.int64) if booked is None else booked,
             staggered, quiet, clocked, need, rows[:nr], columns[:nc], np.zeros(max(1, window), np.int64),
             np.full(ranks * banks, -1, np.int64), np.zeros(ranks * banks, np.int64),
-            np.full(ranks, -1, np.int64), kind,
+            np.full(ranks, -1, np.int64), kind, repeats,
         )
     )  # fmt: skip
 
@@ -267,6 +284,7 @@ def _run(
     booked: NDArray[np.int64], staggered: bool, quiet: int, clocked: NDArray[np.int64],
     need: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64], done: NDArray[np.int64],
     open_row: NDArray[np.int64], by: NDArray[np.int64], whole: NDArray[np.int64], kind: NDArray[np.int64],
+    repeats: Repeats,
 ) -> int:  # fmt: skip
     cfg = s.cfg
     ir, ic, at, turn = 0, 0, 0, 0
@@ -275,7 +293,50 @@ def _run(
     begin_column, before = t, -1  # the last column command
     refresh_ck, row_commands = 0, 0  # since then
     t -= 1
+    looked, last_block = -1, -1
     while ir < nr or ic < nc:
+        block = repeats.head[ic] if ic < repeats.head.shape[0] else -1
+        if block > last_block:
+            last_block = block
+            slot = look(
+                s, c, t, repeats, block, ir, booked, lost, fence, done, at, last_done, t - begin_column,
+                before, refresh_ck, row_commands, open_row, by, whole,
+            )  # fmt: skip
+            for period in range(1, min(MOST_BLOCKS, block - looked - 1) + 1):
+                times = repeats.run[period, block] // period
+                if times == 0:
+                    continue
+                then = (block - period) % (MOST_BLOCKS + 1)
+                took = t - repeats.clock[then]
+                if cfg[C_REFRESH] == ALL_BANK:
+                    times = min(times, (s.scalar[c, X_NEXT_REF] - 2 - t) // took)
+                until = block + times * period
+                while times > 0 and (
+                    until >= repeats.first_column.shape[0] or repeats.first_column[until] >= quiet
+                ):
+                    times -= 1
+                    until -= period
+                if times <= 0 or not same(repeats, slot, then):
+                    continue
+                here, back = columns[ic], columns[ic] - columns[repeats.first_column[block - period]]
+                if not comes_again(program, here, columns[repeats.first_column[until]], back):
+                    continue
+                move(s, c, times * took, done)
+                t += times * took
+                last_done += times * took
+                begin_column += times * took
+                ir += times * (ir - repeats.rows[then])
+                ic = repeats.first_column[until]
+                for k in range(s.counts.shape[1]):
+                    s.counts[c, k] += times * (s.counts[c, k] - repeats.issued[then, k])
+                for k in range(booked.shape[0]):
+                    booked[k] += times * (booked[k] - repeats.booked[then, k])
+                for k in range(3):
+                    lost[k] += times * (lost[k] - repeats.lost[then, k])
+                repeats.skipped[0] += times * took
+                looked = until - 1  # earlier looks are of another time
+                last_block = until
+                break
         due = s.scalar[c, X_NEXT_REF] <= t + 1 and cfg[C_REFRESH] == ALL_BANK
         while due and ic < quiet:
             begin = t
