@@ -1,8 +1,8 @@
 """How fast are PIM programs, and how does that compare with other simulators? Prints a table.
 
 Processor time of compiling an operation and running its program, warm, the median of seven runs. Other
-simulators: user CPU seconds of their whole process on a shared machine with two cores, medians of 3 (SAITPublic/
-PIMSimulator b464dde, arkhadem/aim_simulator 0f28a07), so that ratios are good to about a quarter.
+simulators: user CPU seconds of their whole process on a shared machine with two cores, medians of 3
+(SAITPublic/PIMSimulator b464dde, arkhadem/aim_simulator 0f28a07): ratios are good to about a quarter.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def main() -> None:
             ("channels folded into one", gemv(name, 4096, 4096)),
             ("folded, periods skipped", gemv(name, 4096, 4096, skip=True)),
         ):
-            print(
-                f"{name:14} GEMV 4096 x 4096, {how:34} {ours * 1e3:9.2f} ms  {theirs / ours:7.0f} times as fast"
-            )
+            times = f"{ours * 1e3:9.2f} ms  {theirs / ours:7.0f} times as fast"
+            print(f"{name:14} GEMV 4096 x 4096, {how:34} {times}")
     print(f"lpddr5x-pim-8533, a token of Llama 3.2 3B, every command of one channel: {token():.2f} s")
 
 
