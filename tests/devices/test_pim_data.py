@@ -101,6 +101,15 @@ def test_elementwise_operations(operation, n, channels):
     assert (ours == exact).all()
 
 
+@settings(max_examples=15, deadline=None)
+@given(n=st.integers(1, 30_000), channels=st.integers(1, 3))
+def test_sums(n, channels):
+    # Whole numbers: no partial sum of at most 30 of them leaves FP16's exact range.
+    values = np.random.default_rng(n).integers(-20, 21, n).astype(np.float16)
+    kernel = compile_elementwise(HBM, dram_of(HBM), "sum", n, "fp16", channels=channels)
+    assert paired_data.sum_on_data(HBM, dram_of(HBM), kernel, values) == values.astype(np.float64).sum()
+
+
 def test_fp8_values_are_those_of_the_standard():
     ours, theirs = functional.FP8_VALUES, np.arange(256).astype(np.uint8).view(ml_dtypes.float8_e4m3fn)
     assert np.array_equal(ours, theirs.astype(np.float32), equal_nan=True)

@@ -13,7 +13,7 @@ from pimsim.placement.layout import PimLayout
 
 OPERATIONS = {
     "lockstep": ("gemv",),
-    "paired_banks": ("gemv", *hbm_pim.ELEMENTWISE),
+    "paired_banks": ("gemv", *hbm_pim.ELEMENTWISE, "sum"),
     "global_buffer": ("gemv", "mul"),
 }
 """What the units of a protocol do."""
@@ -95,11 +95,13 @@ def compile_elementwise(
     pim: PimSpec, dram: DramSpec, operation: str, elements: int, dtype: str, *, channels: int | None = None,
     fences: bool = False,
 ) -> Kernel:  # fmt: skip
-    """An operation on vectors of `elements`, spread over all units."""
+    """An operation on vectors of `elements`, spread over all units, or the sum of one."""
     count = pim.channels if channels is None else channels
     check(pim, dram, operation, dtype, elements=elements, channels=count)
     if pim.protocol == "global_buffer":
         return aim.multiply(pim, dram, count, elements, dtype)
+    if operation == "sum":
+        return hbm_pim.reduce(pim, dram, count, elements, dtype, fences=fences)
     return hbm_pim.elementwise(pim, dram, count, operation, elements, dtype, fences=fences)
 
 

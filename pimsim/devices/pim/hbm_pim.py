@@ -171,7 +171,7 @@ def gemv(
         out[:, DATA] = tile
         if fences:
             out[0, m.G_FENCE] = 1
-        parts += [_mode(dram, on=True), mine, out, _mode(dram, on=False)]
+        parts += [mode_change(dram, on=True), mine, out, mode_change(dram, on=False)]
     parts.append(_leave(dram))
     held = n * k * bits // 8
     notes = _idle_notes(layout.tiles, dram, n)
@@ -215,12 +215,41 @@ def elementwise(
     body[:, DATA] = np.array([*steps, 0])[step]
     if fences:
         body[::group, m.G_FENCE] = 1
-    parts = [opening(pim, dram), _mode(dram, on=True), body, _mode(dram, on=False), _leave(dram)]
+    parts = [opening(pim, dram), mode_change(dram, on=True), body, mode_change(dram, on=False), _leave(dram)]
     moved = n * bits // 8
     kernel = _kernel(
         pim, dram, operation, dtype, channels, parts, moved * len(steps), shape={"elements": n}
     )  # fmt: skip
     return replace(kernel, result_bytes=moved)
+
+
+def reduce(
+    pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, fences: bool = False, base_row: int = 0
+) -> Kernel:  # fmt: skip
+    """Sums of a vector of `n` elements that lies as those of `elementwise`: one a lane, register and unit.
+
+    The host adds what the units leave: `units * registers * lanes` numbers a channel. data: SUM for MACAB.
+    """
+    g, group = dram.geometry, pim.source_bytes // dram.geometry.burst_bytes
+    units = round(g.banks * pim.units_per_bank)
+    held = ceil_div(n * pim.weight_dtypes[dtype], 8)
+    groups = ceil_div(held, channels * units * group * g.burst_bytes)
+    rows = ceil_div(ceil_div(groups, 2) * group, g.bursts_per_row)
+    fits(pim, dram, f"a vector of {n} {dtype} elements", base_row + rows + 1)
+    which = np.repeat(np.arange(groups), group)
+    burst = which // 2 * group + np.tile(np.arange(group), groups)
+    body = column_list(MACAB, len(which))
+    body[:, m.G_BANK], body[:, DATA] = which % 2, SUM
+    body[:, m.G_ROW] = base_row + burst // g.bursts_per_row
+    body[:, m.G_COLUMN] = burst % g.bursts_per_row
+    out = column_list(WRAB, group, bank=EVEN, row=base_row + rows)
+    out[:, m.G_COLUMN] = np.arange(group)
+    if fences:
+        body[::group, m.G_FENCE] = 1
+        out[0, m.G_FENCE] = 1
+    on, off = mode_change(dram, on=True), mode_change(dram, on=False)
+    parts = [opening(pim, dram), on, body, out, off, _leave(dram)]
+    return _kernel(pim, dram, "sum", dtype, channels, parts, held, shape={"elements": n})
 
 
 def fits(pim: PimSpec, dram: DramSpec, what: str, rows: int) -> None:
@@ -237,10 +266,15 @@ def opening(pim: PimSpec, dram: DramSpec) -> Ints:
     """Every bank read once, all-bank mode entered, the units programmed."""
     g = dram.geometry
     enter = column_list(MODE, 1, bank=EVEN, row=g.rows - 2)
-    program = column_list(WRREG, pim.setup_writes, bank=EVEN, row=g.rows - 1)
-    for rows in (enter, program):
-        rows[:, m.G_COLUMN] = np.arange(len(rows))
-    return np.concatenate([_park(dram), enter, program])
+    enter[:, m.G_COLUMN] = 0
+    return np.concatenate([_park(dram), enter, program_write(dram, pim.setup_writes)])
+
+
+def program_write(dram: DramSpec, bursts: int) -> Ints:
+    """Writes that program the units."""
+    rows = column_list(WRREG, bursts, bank=EVEN, row=dram.geometry.rows - 1)
+    rows[:, m.G_COLUMN] = np.arange(bursts)
+    return rows
 
 
 def _park(dram: DramSpec) -> Ints:
@@ -253,7 +287,7 @@ def _park(dram: DramSpec) -> Ints:
     return np.concatenate([opened, read, column_list(PREA, 1)])
 
 
-def _mode(dram: DramSpec, *, on: bool) -> Ints:
+def mode_change(dram: DramSpec, *, on: bool) -> Ints:
     rows = column_list(MODE, 1, bank=MODE_BANK, row=dram.geometry.rows - 3)
     rows[:, m.G_COLUMN] = 0 if on else 1
     return rows
@@ -298,4 +332,15 @@ def _idle_notes(tiles: PimLayout, dram: DramSpec, n: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-__all__ = ["ELEMENTWISE", "LOOKAHEAD", "PairedLayout", "elementwise", "fits", "gemv", "layout_of"]
+__all__ = [
+    "ELEMENTWISE",
+    "LOOKAHEAD",
+    "PairedLayout",
+    "elementwise",
+    "fits",
+    "gemv",
+    "layout_of",
+    "mode_change",
+    "program_write",
+    "reduce",
+]

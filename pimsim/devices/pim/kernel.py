@@ -216,7 +216,7 @@ def time_kernel(
         channel = prepare(dram, pim, controller, staggered=staggered)
     lost, booked = np.zeros(3, np.int64), np.zeros(len(m.CAUSES), np.int64)
     kind = m.KIND.copy()
-    if kernel.operation != "gemv":  # the results are as much work as the operands
+    if kernel.operation not in ("gemv", "sum"):  # the results are as much work as the operands
         kind[WRAB] = m.B_WORK
     before = channel.counts[0].copy()
     end = m.run_program(

@@ -119,6 +119,8 @@ class _Units:
             self.b[:, :, index] = self.a[:, :, index] * held
         elif instruction == h.RELU:
             self.b[:, :, index] = np.maximum(held, np.float16(0))
+        elif instruction == h.SUM:
+            self.b[:, :, index] += held
         elif instruction == h.MAD:
             self.b[:, :, index] = held * self.scale[0] + self.scale[1]
         else:
@@ -226,4 +228,24 @@ def elementwise_on_data(
     return out.ravel()[:n]
 
 
-__all__ = ["elementwise_on_data", "execute", "gemv_on_data"]
+def sum_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, operand: Halves) -> float:
+    """The sum of a vector by executing `kernel`: partial sums in FP16, those added by the host in FP64."""
+    lanes, g, n = _lanes(dram), dram.geometry, kernel.shape["elements"]
+    group = pim.source_bytes // g.burst_bytes
+    shape = (kernel.channels, kernel.units, -1, group, lanes)
+    each = kernel.channels * kernel.units * group * lanes
+    held = np.zeros(-(-n // each) * each, np.float16)
+    held[:n] = operand
+    groups = held.reshape(shape)
+    banks = np.zeros(
+        (kernel.channels, 2 * kernel.units, _rows_used(kernel, dram), g.bursts_per_row, lanes), np.float16
+    )
+    flat = banks.reshape(kernel.channels, 2 * kernel.units, -1, lanes)
+    for which in range(groups.shape[2]):
+        at = which // 2 * group
+        flat[:, which % 2 :: 2, at : at + group] = groups[:, :, which]
+    execute(kernel, dram, banks, np.zeros((0, lanes), np.float16), np.zeros((2, 1), np.float16))
+    return float(banks[:, 0::2, -1, :group].astype(np.float64).sum())
+
+
+__all__ = ["elementwise_on_data", "execute", "gemv_on_data", "sum_on_data"]
