@@ -29,6 +29,10 @@ def gemv(
     channels: Annotated[
         int | None, typer.Option(help="Channels that hold the matrix; else the usual number.")
     ] = None,
+    split: Annotated[
+        int,
+        typer.Option(min=0, help="Parts the columns are cut into, to fill units; 0: as many as pay."),
+    ] = 1,
     fence_ns: Annotated[
         float | None,
         typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
@@ -48,7 +52,7 @@ def gemv(
     dram = part(unit.dram, DramSpec)
     kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
     kernel = compile_gemv(
-        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None
+        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None, split=split
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
     cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
@@ -56,7 +60,7 @@ def gemv(
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
 
-        verdict = check_gemv(unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels)
+        verdict = check_gemv(unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels, split=split)
     if as_json:
         from pimsim.report.report import json_text
 

@@ -33,6 +33,15 @@ def test_products_are_right(name, dtype, n, k, batch, channels):
     assert done["exact"] == (dtype not in ("fp16", "bf16", "fp8"))
 
 
+@pytest.mark.parametrize("dtype", UNITS["lpddr5x-pim-9600"].weight_dtypes)
+@settings(max_examples=6, deadline=None)
+@given(n=st.integers(1, 300), k=st.integers(8, 700), split=st.integers(0, 4), channels=st.integers(2, 3))
+def test_products_by_parts_of_the_columns(dtype, n, k, split, channels):
+    pim = UNITS["lpddr5x-pim-9600"]
+    done = check_gemv(pim, dram_of(pim), n, k, dtype, channels=channels, split=split, seed=n + k)
+    assert done["ok"], done["text"]
+
+
 # Small whole numbers: every product and sum is exact in FP16 and BF16, so the whole result must be.
 
 

@@ -11,7 +11,14 @@ from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.dram.channel import Controller, build
 from pimsim.devices.pim import aim
 from pimsim.devices.pim import machine as m
-from pimsim.devices.pim.compile import OPERATIONS, compile_elementwise, compile_gemv
+from pimsim.devices.pim.compile import (
+    OPERATIONS,
+    best_split,
+    compile_elementwise,
+    compile_gemv,
+    lockstep_layout,
+    part_rows,
+)
 from pimsim.devices.pim.cost import cost_of
 from pimsim.devices.pim.kernel import (
     HostDrive,
@@ -83,7 +90,9 @@ def test_an_output_of_gddr6_aim():
 def test_inputs_of_several_rows_are_written_at_once():
     # LPDDR5X-9600: 16 sums a unit, so a row holds 4 bursts of each of 16 outputs; int8 inputs of a row are
     # 4 bursts, and 2 KB of registers hold those of 16 rows. 4096 columns are 32 rows.
-    kernel = compile_gemv(UNITS["lpddr5x-pim-9600"], part("lpddr5x-9600-16gb-x16", DramSpec), 1, 4096, "int8")
+    kernel = compile_gemv(
+        UNITS["lpddr5x-pim-9600"], part("lpddr5x-9600-16gb-x16", DramSpec), 2048, 4096, "int8"
+    )
     command = kernel.commands[kernel.commands[:, m.G_RANK] == 0, m.G_COMMAND]
     runs = np.flatnonzero(np.diff((command == WRREG).astype(int)) == 1)
     assert len(runs) == 2
@@ -111,6 +120,55 @@ def test_speed_ups_of_lpddr5x_pim(dtype, low, high, fenced):
     slow = cost_of(dram, pim, REFRESHED, kernel, HostDrive(fence_ns=150))
     assert fenced * 0.92 <= slow.speedup_over_read < free.speedup_over_read
     assert slow.lost["fences"] > 0 == free.lost["fences"]
+
+
+def test_fewer_sums_a_tile_fill_more_units():
+    # 1024 rows are half a tile of 16 sums a unit, but a whole one of 8: 1024 columns are 4 rows instead of 8.
+    pim = UNITS["lpddr5x-pim-9600"]
+    dram = dram_of(pim)
+    few = compile_gemv(pim, dram, 1024, 1024, "int8")
+    assert few.counts()["ACTAB"] == 2 * 4  # both ranks
+    assert few.notes == ()
+    assert compile_gemv(pim, dram, 2048, 1024, "int8").counts()["ACTAB"] == 2 * 8
+
+
+def test_splitting_columns_pays_for_few_rows():
+    # arXiv 2606.00636: reshaping gains up to 1.65 below dimension 2048; 8 % either way.
+    pim = UNITS["lpddr5x-pim-9600"]
+    dram = dram_of(pim)
+    gains = {}
+    for n in (512, 1024, 1536, 2048, 4096):
+        plain, split = (
+            time_kernel(dram, pim, REFRESHED, compile_gemv(pim, dram, n, n, "int8", split=s)) for s in (1, 0)
+        )
+        gains[n] = plain.clocks / split.clocks
+    assert min(gains.values()) == 1
+    assert max(gains.values()) == gains[512] == pytest.approx(1.65, rel=0.08)
+    assert gains[2048] == gains[4096] == 1
+    kernel = compile_gemv(pim, dram, 512, 512, "int8", split=2)
+    assert "the columns lie in 2 parts of 256" in kernel.notes[0]
+    with pytest.raises(SpecError, match="split=9; wanted 0 .the best. to 8"):
+        compile_gemv(pim, dram, 512, 512, "int8", split=9)
+    with pytest.raises(SpecError, match="split=2; columns are split for parts in lockstep only"):
+        compile_gemv(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), 8, 8, "bf16", split=2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 1500), st.integers(1, 2000))
+def test_parts_of_a_split_matrix_lie_in_ranks_of_their_own(rows, cols):
+    pim = UNITS["lpddr5x-pim-9600"]
+    layout = lockstep_layout(pim, dram_of(pim), 4, rows, cols, 8)
+    parts = best_split(layout, rows, cols, 8)
+    each = part_rows(layout, rows)
+    if parts == 1:
+        return
+    out = np.arange(parts * each)
+    channel, rank, *_ = layout.coordinates(out, np.zeros_like(out), k=-(-cols // parts), bits=8)
+    owners = {}
+    where = zip(channel.tolist(), rank.tolist(), (out // layout.tile_rows).tolist(), strict=True)
+    for place, part_of in zip(where, (out // each).tolist(), strict=True):  # each tile is fed on its own
+        owners.setdefault(place, set()).add(part_of)
+    assert all(len(found) == 1 for found in owners.values())
 
 
 # Losses.
@@ -171,8 +229,6 @@ def test_a_kernel_takes_what_its_program_takes(dtype):
     pim = UNITS["lpddr5x-pim-8533"]
     dram = dram_of(pim)
     kernel = compile_gemv(pim, dram, 1500, 1000, dtype)
-    from pimsim.devices.pim.compile import lockstep_layout
-
     program = gemv(pim, lockstep_layout(pim, dram, 4), 1500, 1000, dtype).commands
     for controller in (QUIET, REFRESHED):
         whole = time_kernel(dram, pim, controller, kernel)
@@ -218,7 +274,7 @@ def test_periods_are_found():
         kernel.commands, np.flatnonzero(~rows), np.flatnonzero(rows), channel, 0, len(m.CAUSES)
     )
     assert held.run[5].max() > 5 * 190
-    assert held.run[4].max() == 0
+    assert held.run[4].max() <= 4
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pimsim.devices.pim import aim, hbm_pim
@@ -10,6 +12,7 @@ from pimsim.devices.pim.program import gemv as lockstep_gemv
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
+from pimsim.units import ceil_div
 
 OPERATIONS = {
     "lockstep": ("gemv",),
@@ -35,37 +38,95 @@ def check(pim: PimSpec, dram: DramSpec, operation: str, dtype: str, **shape: int
             raise SpecError(f"{operation} with {name}={value}; wanted at least 1")
 
 
-def lockstep_layout(pim: PimSpec, dram: DramSpec, channels: int) -> PimLayout:
-    """The layout of weights of a part whose units all do the same: one a bank."""
+SMALLEST_TILE = 8
+"""Fewest accumulators a unit that a tile of lockstep units uses."""
+
+
+def lockstep_layout(
+    pim: PimSpec, dram: DramSpec, channels: int, rows: int = 0, cols: int = 1, bits: int = 8
+) -> PimLayout:
+    """The layout of weights of a part whose units all do the same: one a bank.
+
+    A matrix of few rows fills more units when a tile uses fewer accumulators: of all, half of them and so on
+    the number that takes the fewest DRAM rows, the largest of several. rows=0: all.
+    """
     g = dram.geometry
-    return PimLayout(
-        channels=channels, ranks=g.ranks, banks=g.banks, row_bytes=g.row_bytes, burst_bytes=g.burst_bytes,
-        accumulators=pim.accumulators, bank_groups=g.bank_groups,
-    )  # fmt: skip
+
+    def layout(accumulators: int) -> PimLayout:
+        return PimLayout(
+            channels=channels, ranks=g.ranks, banks=g.banks, row_bytes=g.row_bytes,
+            burst_bytes=g.burst_bytes, accumulators=accumulators, bank_groups=g.bank_groups,
+        )  # fmt: skip
+
+    choices = [layout(pim.accumulators)]
+    while rows and choices[-1].accumulators >= 2 * SMALLEST_TILE:
+        choices.append(layout(choices[-1].accumulators // 2))
+    return min(choices, key=lambda each: each.dram_rows(rows, cols, bits)) if rows else choices[0]
 
 
 def compile_gemv(
     pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
-    channels: int | None = None, fences: bool = False, reuse: int | None = None,
+    channels: int | None = None, fences: bool = False, reuse: int | None = None, split: int = 1,
 ) -> Kernel:  # fmt: skip
     """y = W x for `batch` vectors: W has `rows` outputs and `cols` inputs, on `channels` (None: the usual).
 
+    split: parts that the columns of a matrix with few rows are cut into (0: the best), each for ranks of
+      its own, so that more units work; the host adds one sum a part. For lockstep parts only.
     reuse: outputs that share a mode change, for parts with several accumulators a bank (None: all).
     """
     count = pim.channels if channels is None else channels
     check(pim, dram, "gemv", dtype, rows=rows, cols=cols, batch=batch, channels=count)
+    if split != 1 and pim.protocol != "lockstep":
+        raise SpecError(f"{pim.name}: split={split}; columns are split for parts in lockstep only; use 1")
     if pim.protocol == "paired_banks":
         return hbm_pim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, fences=fences)
     if pim.protocol == "global_buffer":
         held = pim.accumulators if reuse is None else reuse
         return aim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, reuse=held, fences=fences)
-    return _lockstep(pim, dram, count, rows, cols, dtype, batch, fences)
+    return _lockstep(pim, dram, count, rows, cols, dtype, batch, fences, split)
+
+
+def part_rows(layout: PimLayout, rows: int) -> int:
+    """Rows of one part of a matrix that is split by columns: whole ranks."""
+    return ceil_div(rows, layout.accumulators * layout.banks) * layout.accumulators * layout.banks
+
+
+def best_split(layout: PimLayout, rows: int, cols: int, bits: int) -> int:
+    """The split of the columns that takes the fewest DRAM rows, the smallest of several."""
+
+    def taken(split: int) -> int:
+        held = part_rows(layout, rows) * split if split > 1 else rows
+        return layout.dram_rows(held, ceil_div(cols, split), bits)
+
+    ranks = layout.channels * layout.ranks
+    return min((s for s in range(1, ranks + 1) if s <= cols), key=lambda s: (taken(s), s))
 
 
 def _lockstep(
-    pim: PimSpec, dram: DramSpec, channels: int, rows: int, cols: int, dtype: str, batch: int, fences: bool
-) -> Kernel:
-    layout = lockstep_layout(pim, dram, channels)
+    pim: PimSpec, dram: DramSpec, channels: int, rows: int, cols: int, dtype: str, batch: int, fences: bool,
+    split: int,
+) -> Kernel:  # fmt: skip
+    bits = pim.weight_dtypes[dtype]
+    layout = lockstep_layout(pim, dram, channels, rows, cols, bits)
+    parts = split or best_split(layout, rows, cols, bits)
+    most = min(cols, channels * layout.ranks)
+    if not 1 <= parts <= most:
+        raise SpecError(f"{pim.name}: split={split}; wanted 0 (the best) to {most}")
+    if parts == 1:
+        return _in_layout(pim, dram, layout, rows, cols, dtype, batch, fences)
+    whole_rows, part_cols = part_rows(layout, rows) * parts, ceil_div(cols, parts)
+    kernel = _in_layout(pim, dram, layout, whole_rows, part_cols, dtype, batch, fences)
+    note = f"the columns lie in {parts} parts of {part_cols}; the host adds {parts} sums a row"
+    return replace(
+        kernel, operand_bytes=rows * cols * bits // 8 * batch, notes=(note, *kernel.notes),
+        shape={"rows": rows, "cols": cols, "batch": batch, "split": parts},
+    )  # fmt: skip
+
+
+def _in_layout(
+    pim: PimSpec, dram: DramSpec, layout: PimLayout, rows: int, cols: int, dtype: str, batch: int,
+    fences: bool,
+) -> Kernel:  # fmt: skip
     bits, g = pim.weight_dtypes[dtype], dram.geometry
     needed = layout.dram_rows(rows, cols, bits)
     if needed > g.rows:
@@ -85,7 +146,7 @@ def _lockstep(
         f"{rows} rows are computed as {whole}: a tile is {layout.tile_rows} rows; {whole} would take as long"
     )
     return Kernel(
-        operation="gemv", dtype=dtype, channels=channels, commands=commands, data=data,
+        operation="gemv", dtype=dtype, channels=layout.channels, commands=commands, data=data,
         operand_bytes=rows * cols * bits // 8 * batch, units=g.banks, unit_bytes=g.burst_bytes,
         notes=(note,) * (rows < whole), shape={"rows": rows, "cols": cols, "batch": batch},
     )  # fmt: skip
@@ -105,4 +166,7 @@ def compile_elementwise(
     return hbm_pim.elementwise(pim, dram, count, operation, elements, dtype, fences=fences)
 
 
-__all__ = ["OPERATIONS", "check", "compile_elementwise", "compile_gemv", "lockstep_layout"]
+__all__ = [
+    "OPERATIONS", "best_split", "check", "compile_elementwise", "compile_gemv", "lockstep_layout",
+    "part_rows",
+]  # fmt: skip

@@ -224,7 +224,8 @@ def elementwise(
 
 
 def reduce(
-    pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, fences: bool = False, base_row: int = 0
+    pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *,
+    fences: bool = False, base_row: int = 0,
 ) -> Kernel:  # fmt: skip
     """Sums of a vector of `n` elements that lies as those of `elementwise`: one a lane, register and unit.
 

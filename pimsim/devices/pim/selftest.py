@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from pimsim.devices.pim import buffer_data, functional, paired_data
-from pimsim.devices.pim.compile import compile_gemv, lockstep_layout
+from pimsim.devices.pim.compile import best_split, compile_gemv, lockstep_layout, part_rows
 from pimsim.devices.spec import DramSpec, PimSpec
+from pimsim.placement.layout import PimLayout
+from pimsim.units import ceil_div
 
 _RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8, "fp8": 1, "bf16": 1, "fp16": 1}
 TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
@@ -17,7 +19,7 @@ TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
 
 def check_gemv(
     pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
-    channels: int | None = None, seed: int = 0,
+    channels: int | None = None, split: int = 1, seed: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Run a GEMV on random numbers.
 
@@ -25,7 +27,7 @@ def check_gemv(
     """
     count = pim.channels if channels is None else channels
     rng = np.random.default_rng(seed)
-    ours, exact, size = _run(pim, dram, rows, cols, dtype, batch, count, rng)
+    ours, exact, size = _run(pim, dram, rows, cols, dtype, batch, count, split, rng)
     error = float(np.max(np.abs(ours - exact) / np.maximum(size, 1e-30)))
     integer = dtype not in TOLERANCE
     ok = bool((ours == exact).all()) if integer else error <= TOLERANCE[dtype]
@@ -36,11 +38,11 @@ def check_gemv(
 
 def _run(
     pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
-    rng: np.random.Generator,
+    split: int, rng: np.random.Generator,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
     """(ours, exact, sums of sizes), each (batch, n)."""
     if pim.protocol == "lockstep":
-        return _run_lockstep(pim, dram, n, k, dtype, batch, channels, rng)
+        return _run_lockstep(pim, dram, n, k, dtype, batch, channels, split, rng)
     kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels)
     w, x = rng.uniform(-1, 1, (n, k)), rng.uniform(-1, 1, (batch, k))
     if pim.protocol == "paired_banks":
@@ -57,9 +59,11 @@ def _run(
 
 def _run_lockstep(
     pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
-    rng: np.random.Generator,
+    split: int, rng: np.random.Generator,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
-    layout = lockstep_layout(pim, dram, channels)
+    bits = pim.weight_dtypes[dtype]
+    layout = lockstep_layout(pim, dram, channels, n, k, bits)
+    parts = split or best_split(layout, n, k, bits)
     top = _RANGES[dtype]
     w: np.ndarray[Any, Any]
     x: np.ndarray[Any, Any]
@@ -82,9 +86,41 @@ def _run_lockstep(
         held = functional.pack_int4(w) if top == 8 else w.astype(np.int8)
         kind = np.int16 if limit == 256 else np.int8
         inputs = functional.pack_int4(x) if dtype == "w4a4" else x.astype(kind)
-    ours = np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
+    if parts == 1:
+        ours = np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
+    else:
+        ours = _in_parts(pim, layout, held, inputs, dtype, n, parts)
     w64, x64 = w.astype(np.float64), x.astype(np.float64)
     return ours, x64 @ w64.T, np.abs(x64) @ np.abs(w64).T
+
+
+def _in_parts(
+    pim: PimSpec, layout: PimLayout, held: np.ndarray[Any, Any], inputs: np.ndarray[Any, Any], dtype: str,
+    n: int, parts: int,
+) -> np.ndarray[Any, Any]:  # fmt: skip
+    """W x with the columns in parts, one below the other: each part's ranks meet its own inputs.
+
+    All ranks of a program take the same inputs here, so it runs once a part, of whose rows it keeps the sums.
+    """
+    most = part_rows(layout, n)
+    share = ceil_div(held.shape[1], parts)  # columns as they are held: pairs of INT4 values stay together
+    stacked = np.zeros((parts, most, share), held.dtype)
+    wide = ceil_div(inputs.shape[1], held.shape[1]) * share
+    fed = np.zeros((len(inputs), parts, wide), inputs.dtype)
+    for part in range(parts):
+        some = held[:, part * share : (part + 1) * share]
+        stacked[part, :n, : some.shape[1]] = some
+        given = inputs[:, part * wide : (part + 1) * wide]
+        fed[:, part, : given.shape[1]] = given
+    weights = stacked.reshape(parts * most, share)
+    total: list[np.ndarray[Any, Any]] = []
+    for vector in fed:
+        sums = [
+            functional.gemv_on_data(pim, layout, weights, piece, dtype)[part * most : part * most + n]
+            for part, piece in enumerate(vector)
+        ]
+        total.append(np.sum(sums, axis=0))
+    return np.stack(total)
 
 
 __all__ = ["TOLERANCE", "check_gemv"]
