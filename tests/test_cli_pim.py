@@ -56,6 +56,19 @@ def test_fences_cost_time(capsys):
     assert clocks[0] < clocks[1] < clocks[2]
 
 
+@pytest.mark.parametrize("name", ["hbm-pim-2000", "gddr6-aim", "lpddr5x-pim-9600"])
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_a_command_log_passes_the_auditor(capsys, tmp_path, name, suffix):
+    path = tmp_path / f"log.{suffix}"
+    size = ("--rows", "300", "--cols", "4096", "--channels", "1", "--json")
+    code, out, _ = run(capsys, "gemv", "--pim", name, *size, "--commands", str(path))
+    assert code == 0
+    assert json.loads(out)["refreshes"] > 0
+    code, out, _ = run(capsys, "audit", str(path), "--part", name)
+    assert code == 0
+    assert "no rule" in out
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +40,10 @@ def gemv(
     ] = None,
     refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
+    commands: Annotated[
+        Path | None,
+        typer.Option(help="Write a channel's commands; see: pimsim audit.", metavar="FILE"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Time, bandwidth and every lost clock of a matrix-vector product in memory."""
@@ -56,6 +61,8 @@ def gemv(
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
     cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+    if commands is not None:
+        _write_log(commands, dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
     verdict = None
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
@@ -69,6 +76,20 @@ def gemv(
         _print(cost, verdict)
     if verdict is not None and not verdict["ok"]:
         raise typer.Exit(1)
+
+
+def _write_log(path: Path, dram: Any, unit: Any, controller: Any, kernel: Any, host: Any) -> None:
+    import gzip
+
+    from pimsim.devices.dram.channel import command_log
+    from pimsim.devices.pim.kernel import prepare, time_kernel
+    from pimsim.result import csv_bytes, write_file
+
+    count = sum(time_kernel(dram, unit, controller, kernel, host).counts.values())
+    channel = prepare(dram, unit, controller, log_rows=count)
+    time_kernel(dram, unit, controller, kernel, host, channel=channel)
+    data = csv_bytes(command_log(channel))
+    write_file(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def _fields(cost: Cost) -> dict[str, Any]:

@@ -6,7 +6,7 @@ The rules are those of LPDDR5 and LPDDR5X in bank-group mode (JESD209-5C), LPDDR
 DDR5 (JESD79-4, -5), GDDR6 (JESD250), HBM2 (JESD235) and HBM3 (JESD238), whose pseudo channels are ranks
 here. For the commands of a PIM unit they are ordinary DRAM timing at rank level: an all-bank activate is an
 activate of every bank, a MAC is a read that stays in the chip, a register write is a write of every bank, a
-result read is a read of its bank.
+result read is a read of its bank. PIM parts that are not LPDDR5 with a unit a bank: see `units`.
 
 Left out: same-bank and per-two-bank refresh, masked writes, mode registers, power-down and self-refresh,
 temperature derating, the pairing of banks in a per-bank refresh, link training, and whether a MODE command
