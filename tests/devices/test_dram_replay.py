@@ -15,9 +15,9 @@ from pimsim.devices import DramSpec, part, parts
 from pimsim.devices.dram.audit import audit_file
 from pimsim.devices.dram.channel import Controller
 from pimsim.devices.dram.config import read_config
+from pimsim.devices.dram.controllers import controller_of
 from pimsim.devices.dram.replay import (
     default_mapping,
-    read_controller,
     replay_file,
     replay_requests,
 )
@@ -89,7 +89,7 @@ def test_every_part_replays(name):
     spec = part(name, DramSpec)
     done = replay_requests(requests(burst=spec.geometry.burst_bytes), spec)
     assert 0 < done.share_of_peak < 1
-    assert done.row_hits + done.row_misses == done.counts["RD"] + done.counts["WR"]
+    assert done.row_hits + done.row_misses + done.row_conflicts == done.counts["RD"] + done.counts["WR"]
     assert done.mean_read_latency_ck >= Clocks(spec).RL
     assert done.p50_read_latency_ck <= done.p99_read_latency_ck
     assert ("ACT" in done.counts) == (spec.family != "lpddr5")
@@ -185,11 +185,11 @@ def test_a_hashed_mapping_spreads_row_conflicts():
 
 def test_a_controller_of_a_file_and_settings(tmp_path):
     path = tmp_path / "controller.json"
-    path.write_text('{"read_queue": 8, "refresh": "none", "row_hit_guard": false}')
-    assert read_controller(path, ("refresh=per_bank", "read_queue=16")) == Controller(
-        read_queue=16, refresh="per_bank", row_hit_guard=False
+    path.write_text('{"read_queue": 8, "refresh": "none", "scheduler": "ready_first"}')
+    assert controller_of(path, ("refresh=per_bank", "read_queue=16")) == Controller(
+        read_queue=16, refresh="per_bank", scheduler="ready_first"
     )
-    assert read_controller() == Controller()
+    assert controller_of() == Controller()
 
 
 @pytest.mark.parametrize(
@@ -198,16 +198,16 @@ def test_a_controller_of_a_file_and_settings(tmp_path):
         (
             '{"read_que": 8}',
             (),
-            "controller.json: no controller setting 'read_que'; did you mean 'read_queue'",
+            "controller.json: no setting 'read_que' of controller default; did you mean 'read_queue'",
         ),
         ('{"read_queue": "8"}', (), "controller.json: read_queue='8'; wanted int"),
         ('{"read_queue": true}', (), "controller.json: read_queue=True; wanted int"),
         ("[]", (), "controller.json: wanted one JSON object, not list"),
         ("{", (), "controller.json: not JSON"),
         ("{}", ("refresh",), "setting 'refresh'; wanted key=value"),
-        ("{}", ("refrsh=none",), "no controller setting 'refrsh'; did you mean 'refresh'"),
+        ("{}", ("refrsh=none",), "no setting 'refrsh' of controller default; did you mean 'refresh'"),
         ("{}", ("read_queue=-1",), "wanted a whole number"),
-        ("{}", ("row_hit_guard=yes",), "wanted true or false"),
+        ("{}", ("scheduler=row_hits",), "scheduler='row_hits'; did you mean"),
         ("{}", ("refresh=sometimes",), "refresh='sometimes'"),
         ('{"write_queue": 0}', (), "write_queue=0; wanted at least 1"),
         ("{}", ("read_queue=0",), "read_queue=0; wanted at least 1"),
@@ -218,7 +218,7 @@ def test_a_controller_that_is_wrong(tmp_path, text, settings, message):
     path = tmp_path / "controller.json"
     path.write_text(text)
     with pytest.raises(SpecError, match=message):
-        read_controller(path, settings)
+        controller_of(path, settings)
 
 
 def test_a_window_below_zero():

@@ -69,7 +69,9 @@ def assert_legal(log, spec=SPEC):
 @pytest.mark.parametrize("refresh", REFRESH_MODES)
 @pytest.mark.parametrize("guard", [True, False])
 def test_requests(pattern, refresh, guard):
-    log = replayed(pattern, Controller(refresh=refresh, row_hit_guard=guard))
+    log = replayed(
+        pattern, Controller(refresh=refresh, scheduler="row_hit_guard" if guard else "ready_first")
+    )
     assert_legal(log)
     assert log["command"].isin(["RD", "WR"]).sum() > 50
 
@@ -107,7 +109,7 @@ MAPPINGS = {
 
 def bench_of(mapping, refresh, guard=True, spec=SPEC, log_rows=300_000):
     mappings = tuple(AddressMapping.parse(text) for text in MAPPINGS[mapping])
-    controller = Controller(refresh=refresh, row_hit_guard=guard)
+    controller = Controller(refresh=refresh, scheduler="row_hit_guard" if guard else "ready_first")
     config = MemoryConfig(spec=spec, controller=controller, channels=2, mappings=mappings, pim=PIM)
     return Bench(config, log_rows)
 
