@@ -159,7 +159,7 @@ def cases(draw):
         refresh=refresh, scheduler=draw(st.sampled_from(sorted(SCHEDULERS))),
         queues=draw(st.sampled_from(["split", "split", "unified"])),
         row_policy=draw(st.sampled_from(["open", "open", "closed", "timeout"])),
-        row_hit_cap=draw(st.sampled_from([0, 0, 4])), postpone=draw(st.sampled_from([0, 0, 8])),
+        row_hit_cap=draw(st.sampled_from([0, 0, 4])), postpone=draw(st.sampled_from([0, 0, 3])),
         data_clock=draw(st.sampled_from(["on_demand", "always_on"])),
     )  # fmt: skip
     cap = draw(st.sampled_from([0, 0, 0, 4]))

@@ -27,6 +27,10 @@ REFRESH_MODES = {
     "per_bank": e.PER_BANK,
     "same_bank": e.SAME_BANK,
 }
+POSTPONED = {"ddr5": 3}
+OTHERS_POSTPONED = 7
+"""Most refreshes that may wait, by family: one fewer than the standards allow (DDR5 four, others eight), so
+that the last one has time to close the banks and go out."""
 SCHEDULERS = {
     "row_hit_guard": e.ROW_HIT_GUARD,
     "ready_first": e.READY_FIRST,
@@ -63,7 +67,7 @@ class Controller:
       precharges, and an idle row is closed); "timeout" (a row that no request hits is closed after
       `row_timeout_ck` clocks without an access).
     refresh: "none", "all_bank", "per_bank" or "same_bank" (DDR5; banks in turn).
-    postpone: refreshes that may wait while requests do; a part's standard allows eight (DDR5 four).
+    postpone: refreshes that may wait while requests do, at most 7 (DDR5: 3).
     data_clock: "on_demand" (LPDDR5: a CAS starts it) or "always_on".
 
     Reads of a waiting write's address are served from its queue, and a write to such an address is merged.
@@ -132,6 +136,12 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
         if not n.has("REFIsb"):
             raise SpecError(f"{spec.name}: family {spec.family} has no same-bank refresh (no timing REFIsb)")
         cfg[e.C_REFI] = n.REFIsb
+    most = POSTPONED.get(spec.family, OTHERS_POSTPONED)
+    if controller.postpone > most:
+        raise SpecError(
+            f"controller {controller.name}: postpone={controller.postpone}; at most {most} refreshes of "
+            f"{spec.name} may wait"
+        )
     set_policies(cfg, controller)
     cfg[e.C_SIDS] = g.sids
     cfg[e.C_BUSES] = BUSES.get(spec.family, e.ONE_BUS)
