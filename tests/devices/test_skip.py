@@ -152,7 +152,7 @@ def cases(draw):
         channels, geometry = 1, HBM[hbm].geometry
     else:
         geometry = spec.geometry
-    if refresh == "per_bank" and "REFIpb" not in spec.timings:
+    if refresh == "per_bank" and (hbm is not None or "REFIpb" not in spec.timings):
         refresh = "all_bank"
     maps = tuple(draw(mappings(geometry, channels)) for _ in range(draw(st.integers(1, 2))))
     controller = Controller(

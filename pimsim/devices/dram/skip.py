@@ -363,8 +363,9 @@ def _skip(
         later(s.scalar[:, column])
     later(s.last_row[:, :, 0])
     s.plan["valid"] = 0
-    for bound in ("opened_bound", "hit_bound", "miss_bound"):
+    for bound in ("opened_bound", "hit_bound"):
         s.banks[bound] = 0
+    s.miss_bound[:] = 0
     for c in range(len(s.scalar)):
         grown = times * period.channel(period.grown, c)
         s.counts[c] += grown[: e.N_COMMANDS]
@@ -375,6 +376,7 @@ def _skip(
         slots["accept"][used] += clocks
         slots["age"][used] += grown[snap.T_AGE]
         s.banks["used"][c] += clocks
+        s.miss_age[c] += grown[snap.T_AGE]
         slots["row"][used] = moved(slots["row"][used])
         s.open_row[c] = moved(s.open_row[c])
     for k, a in enumerate(period.running):

@@ -63,12 +63,12 @@ from pimsim.devices.dram.engine import (
     X_MAINT_LEN,
     X_NEW,
     X_NEXT_REF,
-    X_OLDEST_READ_MISS,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
     X_POSTPONED,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
     X_REFRESHES,
@@ -218,11 +218,9 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
         w[n] = NEVER
         n += 1
     for queue in range(2):
-        slot = x[c, X_OLDEST_READ_MISS + queue]
-        while slot >= 0:
-            w[n] = _age(s, c, slot)
+        for k in range(x[c, X_READ_MISSES + queue]):
+            w[n] = s.miss_bank[c, queue, k]
             n += 1
-            slot = s.slots[c, slot].younger
         w[n] = NEVER
         n += 1
     for bank in range(s.open_row.shape[1]):

@@ -16,11 +16,10 @@ from pimsim.devices.dram.engine.state import (
     X_FREE,
     X_LAST_READ,
     X_NEW,
-    X_OLDEST_READ_MISS,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_WRITES,
-    X_YOUNGEST_READ_MISS,
     Channels,
     index,
 )  # fmt: skip
@@ -49,37 +48,31 @@ def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> No
 
 @compiled
 def _set_oldest_miss(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
-    """Note it, and keep the oldest misses of all banks in order of age."""
-    x, slots = s.scalar, s.slots
-    s.banks[c, bank].miss_bound = 0
+    """Note it, and keep the banks in order of the age of their oldest miss."""
+    s.miss_bound[c, bank] = 0
     was = s.lists[c, 2 * bank + queue].miss
     if was == slot:
         return
     s.lists[c, 2 * bank + queue].miss = slot
+    banks, ages, n = s.miss_bank[c, queue], s.miss_age[c, queue], index(s.scalar[c, X_READ_MISSES + queue])
     if was >= 0:
-        younger, older = slots[c, was].younger, slots[c, was].older
-        if older >= 0:
-            slots[c, older].younger = younger
-        else:
-            x[c, X_OLDEST_READ_MISS + queue] = younger
-        if younger >= 0:
-            slots[c, younger].older = older
-        else:
-            x[c, X_YOUNGEST_READ_MISS + queue] = older
+        place = 0
+        while banks[index(place)] != bank:
+            place += 1
+        n -= 1
+        for k in range(index(place), n):
+            banks[k] = banks[k + 1]
+            ages[k] = ages[k + 1]
     if slot >= 0:
-        younger, older, age = -1, x[c, X_YOUNGEST_READ_MISS + queue], slots[c, slot].age
-        while older >= 0 and slots[c, older].age > age:
-            younger, older = older, slots[c, older].older
-        slots[c, slot].younger = younger
-        slots[c, slot].older = older
-        if older >= 0:
-            slots[c, older].younger = slot
-        else:
-            x[c, X_OLDEST_READ_MISS + queue] = slot
-        if younger >= 0:
-            slots[c, younger].older = slot
-        else:
-            x[c, X_YOUNGEST_READ_MISS + queue] = slot
+        k, age = n, s.slots[c, slot].age
+        while k > 0 and ages[index(k - 1)] > age:
+            banks[index(k)] = banks[index(k - 1)]
+            ages[index(k)] = ages[index(k - 1)]
+            k -= 1
+        banks[index(k)] = bank
+        ages[index(k)] = age
+        n += 1
+    s.scalar[c, X_READ_MISSES + queue] = n
 
 
 @inlined
@@ -87,7 +80,7 @@ def forget_bounds(s: Channels, c: int, bank: int) -> None:
     """A command to the bank may let its requests go."""
     s.banks[c, bank].opened_bound = 0
     s.banks[c, bank].hit_bound = 0
-    s.banks[c, bank].miss_bound = 0
+    s.miss_bound[c, bank] = 0
 
 
 @compiled
@@ -178,7 +171,7 @@ def leave(s: Channels, c: int, slot: int) -> None:
     x[c, X_COUNTED] = 1
     if waiting.hit == slot:
         _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
-        s.banks[c, bank].miss_bound = 0  # it may have been guarded
+        s.miss_bound[c, bank] = 0  # it may have been guarded
     elif waiting.miss == slot:
         _set_oldest_miss(s, c, bank, queue, _next_of_kind(s, c, after, row, False))
     if before >= 0:

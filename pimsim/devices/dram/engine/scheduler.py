@@ -56,6 +56,7 @@ from pimsim.devices.dram.engine.state import (
     NEVER,
     ONE_BUS,
     PER_BANK,
+    RANK_SCOPE,
     READY_FIRST,
     ROW,
     ROW_HIT_FIRST,
@@ -69,12 +70,12 @@ from pimsim.devices.dram.engine.state import (
     X_MAINT_LEN,
     X_NEW,
     X_NEXT_REF,
-    X_OLDEST_READ_MISS,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
     X_POSTPONED,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
     X_ROW_HITS,
@@ -271,6 +272,13 @@ def _row_age(s: Channels, age: int) -> int:
 
 
 @inlined
+def _floor(s: Channels, c: int, command: int, bank: int) -> int:
+    """A clock before which no bank of the rank can take the command: saves most looks at single banks."""
+    k = index(s.column[command])
+    return max(s.ready[c, k], s.ready[c, index(s.at[5 * index(bank) + RANK_SCOPE]) + k])
+
+
+@inlined
 def _propose(p: Any, when: int, age: int, source: int, slot: int, command: int, rank: int, bank: int) -> None:
     """Take a command into the plan if it goes sooner, or as soon and is older."""
     if when < p.when or (when == p.when and age < p.age):
@@ -297,6 +305,9 @@ def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
             continue
         slot = index(b.owner)
         do = _data_command(s, c, slot, bank)
+        floor = max(t, _floor(s, c, do, bank))
+        if floor > p.when or (floor == p.when and s.slots[c, slot].accept >= oldest):
+            continue
         b.opened_bound = kept_earliest(s, c, do, bank)
         when = _on_bus(s, c, max(t, b.opened_bound), do, b.rank, bank)
         if when < p.when or (when == p.when and s.slots[c, slot].accept < oldest):
@@ -326,6 +337,9 @@ def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
         if do < 0:
             b.hit_bound = NEVER  # until something happens to the bank
             continue
+        floor = max(t, _floor(s, c, do, bank))
+        if floor > p.when or (floor == p.when and s.slots[c, slot].age >= p.age):
+            continue
         b.hit_bound = kept_earliest(s, c, do, bank)
         when = _on_bus(s, c, max(t, b.hit_bound), do, b.rank, bank)
         _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, b.rank, bank)
@@ -335,24 +349,29 @@ def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
 def _plan_misses(s: Channels, c: int, t: int, p: Any) -> None:
     """Plan the activates and precharges that the banks' oldest misses need, oldest first."""
     write = index(s.scalar[c, X_WRITE_MODE])
-    slot = s.scalar[c, X_OLDEST_READ_MISS + write]
-    while slot >= 0:
-        request = s.slots[c, slot]
-        age = _row_age(s, request.age)
-        if p.when <= t and p.age < age:
+    best, age = p.when, p.age
+    for k in range(index(s.scalar[c, X_READ_MISSES + write])):
+        mine = _row_age(s, s.miss_age[c, write, k])
+        if best <= t and age < mine:
             return
-        bank = index(request.bank)
-        b = s.banks[c, bank]
-        if b.miss_bound <= p.when:
-            do = _miss_command(s, c, slot, bank)
-            if do < 0:
-                b.miss_bound = NEVER  # until something happens to the bank
-            else:
-                b.miss_bound = kept_earliest(s, c, do, bank)
-                if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
-                    when = _on_bus(s, c, max(t, b.miss_bound), do, b.rank, bank)
-                    _propose(p, when, age, FROM_QUEUE, slot, do, b.rank, bank)
-        slot = request.younger
+        bank = index(s.miss_bank[c, write, k])
+        if s.miss_bound[c, bank] > best:
+            continue
+        floor = _floor(s, c, PRE if s.open_row[c, bank] >= 0 else ACT1, bank)
+        if floor > best or (age < mine and max(floor, s.miss_bound[c, bank]) >= best):
+            continue
+        slot = index(s.lists[c, 2 * bank + write].miss)
+        do = _miss_command(s, c, slot, bank)
+        if do < 0:
+            s.miss_bound[c, bank] = NEVER  # until something happens to the bank
+            continue
+        bound = kept_earliest(s, c, do, bank)
+        s.miss_bound[c, bank] = bound
+        if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
+            rank = s.banks[c, bank].rank
+            when = _on_bus(s, c, max(t, bound), do, rank, bank)
+            _propose(p, when, mine, FROM_QUEUE, slot, do, rank, bank)
+            best, age = p.when, p.age
 
 
 @compiled
@@ -362,7 +381,9 @@ def _plan_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
     if x[c, X_OPENED]:
         return
     write = index(x[c, X_WRITE_MODE])
-    slot = x[c, X_OLDEST_READ_MISS + write]
+    slot = -1
+    if x[c, X_READ_MISSES + write]:
+        slot = s.lists[c, 2 * s.miss_bank[c, write, 0] + write].miss
     hit = False
     banks = x[c, X_READ_HITS + write]
     while banks != 0:

@@ -55,8 +55,8 @@ ANY, COLUMN, ROW = range(3)
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
  X_FREE, X_OWED_BANK, X_OWED_BY, X_OPENED, X_ROW_HITS, X_CONFLICTS, X_REFRESHES, X_LAST, X_READ_HITS,
- X_WRITE_HITS, X_OLDEST_READ_MISS, X_OLDEST_WRITE_MISS, X_YOUNGEST_READ_MISS, X_YOUNGEST_WRITE_MISS, X_AGE,
- X_NEW, X_COUNTED, X_POSTPONED, X_NUM) = range(28)  # fmt: skip
+ X_WRITE_HITS, X_READ_MISSES, X_WRITE_MISSES, X_AGE, X_NEW, X_COUNTED, X_POSTPONED,
+ X_NUM) = range(26)  # fmt: skip
 
 FROM_NOWHERE, FROM_OPENED, FROM_MAINTENANCE, FROM_QUEUE, FROM_OWED = range(5)
 """Where a planned command comes from."""
@@ -82,18 +82,15 @@ SLOT = _record(
     "age",
     "next",
     "before",
-    "younger",
-    "older",
 )
 """A request. write: 1 if it writes; queue: where it waits, 0 or 1 (all in 0 if there is one queue). opened:
 its activate went out; seen: a command of it went out. next, before: the requests of its bank and queue in
-order of acceptance. younger, older: the oldest misses of other banks in its queue, while it is its bank's."""
+order of acceptance."""
 
-BANK = _record("rank", "owner", "accesses", "used", "opened_bound", "hit_bound", "miss_bound")
+BANK = _record("rank", "owner", "accesses", "used", "opened_bound", "hit_bound")
 """owner: slot whose activate opened the bank and whose data command is pending, or -1. accesses: data
 commands since then; used: clock of the last one, or of the activate. Bounds: clocks before which the request
-that opened the bank, its oldest hit and its oldest miss cannot go; no more than bounds, so that most banks
-need no look."""
+that opened the bank and its oldest hit cannot go; no more than bounds, so that most banks need no look."""
 
 LIST = _record("hit", "miss", "head", "tail")
 """Requests of a bank in one queue: the oldest that hits the open row and the oldest that does not, and the
@@ -152,6 +149,9 @@ class Channels(NamedTuple):
     ring, ring_at: clocks of the last commands of windowed rules, and where the next one goes.
     slots, free: requests, and the slots that hold none.
     lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads (or all), 1 the writes.
+    miss_bank, miss_age[c, queue]: banks with a miss in a queue, of the oldest first, and its age; of these
+      there are X_READ_MISSES (X_WRITE_MISSES). miss_bound[c, bank]: a clock before which a bank's oldest miss
+      cannot go. These are walked in every plan, so they lie side by side.
     maint: queue of (command, rank, bank) refreshes.
     last_row[c, rank]: clock, command and bank of the last row command on an even half clock.
     """
@@ -181,6 +181,9 @@ class Channels(NamedTuple):
     slots: NDArray[np.void]
     free: NDArray[np.int64]
     lists: NDArray[np.void]
+    miss_bank: NDArray[np.int64]
+    miss_age: NDArray[np.int64]
+    miss_bound: NDArray[np.int64]
     maint: NDArray[np.int64]
     wck_until: NDArray[np.int64]
     last_row: NDArray[np.int64]
@@ -213,7 +216,6 @@ def make_channels(
     b = np.arange(banks, dtype=np.int64)
     scalar = np.zeros((n, X_NUM), np.int64)
     scalar[:, X_CAS_SLOT] = scalar[:, X_LAST] = scalar[:, X_NEW] = scalar[:, X_OWED_BANK] = -1
-    scalar[:, X_OLDEST_READ_MISS : X_YOUNGEST_WRITE_MISS + 1] = -1
     scalar[:, X_FREE] = slots
     scalar[:, X_NEXT_REF] = cfg[C_REFI] - 1 if cfg[C_REFRESH] else NEVER
     rings = rings.copy()
@@ -259,6 +261,9 @@ def make_channels(
         slots=np.zeros((n, slots), SLOT),
         free=np.tile(np.arange(slots, dtype=np.int64), (n, 1)),
         lists=lists,
+        miss_bank=np.zeros((n, 2, banks), np.int64),
+        miss_age=np.zeros((n, 2, banks), np.int64),
+        miss_bound=np.zeros((n, banks), np.int64),
         maint=np.zeros((n, 64 + 2 * banks, 3), np.int64),
         wck_until=np.full((n, ranks), -NEVER, np.int64),
         last_row=np.full((n, ranks, 3), -9, np.int64),
