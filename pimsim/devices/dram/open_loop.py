@@ -109,7 +109,9 @@ def offer(
     t, wake, outstanding, progress = at[H_CLOCK], at[H_WAKE], at[H_OUTSTANDING], at[H_PROGRESS]
     pending, out = h.pending, h.out
     k = 0
-    while (k < n) if more else (at[H_OPEN] > 0):
+    while True:
+        if k == n and (more or (at[H_OPEN] == 0 and wake > at[H_LAST])):
+            break
         offered = NEVER
         if k < n:
             if window:
@@ -162,15 +164,14 @@ def offer(
                             break
         nxt = min(wake, offered)
         if nxt >= NEVER:
+            if at[H_OPEN] == 0:
+                break
             return False
         if s.scalar[0, X_REFRESHES] - progress > patience:
             if s.scalar[0, X_READS] or s.scalar[0, X_WRITES] or s.scalar[0, X_OPENED]:
                 return False
             progress = s.scalar[0, X_REFRESHES]
         t = nxt
-    if not more:
-        while wake <= at[H_LAST]:
-            wake = step(s, 0, wake, out)
     at[H_CLOCK], at[H_WAKE], at[H_OUTSTANDING], at[H_PROGRESS] = t, wake, outstanding, progress
     at[H_FIRST] = first + n
     return True

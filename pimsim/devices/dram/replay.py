@@ -169,13 +169,13 @@ def replay_file(
             log=log,
         )
     used, held = _mapping(device, mapping, channels), controller or CONTROLLERS["default"].controller
-    _check_window(window)
     capacity = min(device.geometry.channel_bytes * used.counts.get("channel", 1), used.capacity_bytes)
     burst = device_burst_bytes(device)
     if log or times or not isinstance(held, Controller):
         requests = read_trace(path, burst, capacity)
         return replay_requests(requests, device, controller=held, mapping=used, window=window, log=log)
-    return _in_blocks(device, held, used, read_blocks(path, burst, capacity), window, progress)
+    blocks = read_blocks(path, burst, capacity)
+    return replay_blocks(blocks, device, controller=held, mapping=used, window=window, progress=progress)
 
 
 def device_burst_bytes(device: DramSpec | ReferenceConfig) -> int:
@@ -350,17 +350,24 @@ def _run(
     )
 
 
-def _in_blocks(
-    spec: DramSpec,
-    controller: Controller,
-    mapping: AddressMapping,
+def replay_blocks(
     blocks: Iterable[Requests],
-    window: int,
-    progress: Advance | None,
+    spec: DramSpec,
+    *,
+    controller: Controller | None = None,
+    mapping: str | AddressMapping | None = None,
+    channels: int = 1,
+    window: int = 0,
+    progress: Advance | None = None,
 ) -> ReplayReport:
-    """Replay requests that come in blocks, of which only one is held at a time."""
-    n = mapping.counts.get("channel", 1)
-    channels = [build(spec, controller, 1) for _ in range(n)]
+    """Replay requests that come in blocks, of which only one is held at a time.
+
+    blocks: clocks go on from block to block. progress: told after each block how many requests there were.
+    """
+    _check_window(window)
+    held, used = controller or Controller(), _mapping(spec, mapping, channels)
+    n = used.counts.get("channel", 1)
+    made = [build(spec, held, 1) for _ in range(n)]
     hosts = [open_loop.make_host(window) for _ in range(n)]
     none = np.zeros(0, np.int64)
     total = 0
@@ -371,20 +378,20 @@ def _in_blocks(
         else:
             mine = np.flatnonzero(packed & 255 == c) if n > 1 else slice(None)
             offered = block.arrive[mine], block.write[mine], packed[mine]
-        if not open_loop.offer(channels[c], hosts[c], *offered, window, block is not None, none, none):
+        if not open_loop.offer(made[c], hosts[c], *offered, window, block is not None, none, none):
             stuck = int(hosts[c].at[open_loop.H_FIRST])
-            raise SpecError(why_stuck(channels[c], stuck, hosts[c]))
+            raise SpecError(why_stuck(made[c], stuck, hosts[c]))
 
     with ThreadPoolExecutor(n) as pool:
         for block in blocks:
-            packed = _packed(spec, mapping, block.address)
+            packed = _packed(spec, used, block.address)
             list(pool.map(one, range(n), [block] * n, [packed] * n))
             total += len(block)
             if progress is not None:
                 progress(0.0, f"{total:,} requests")
         list(pool.map(one, range(n), [None] * n, [none] * n))
-    stats = [_stats_from(channel, host) for channel, host in zip(channels, hosts, strict=True)]
-    return _report(spec, controller, mapping, stats, None, None, None)
+    stats = [_stats_from(channel, host) for channel, host in zip(made, hosts, strict=True)]
+    return _report(spec, held, used, stats, None, None, None)
 
 
 def _report(

@@ -89,7 +89,7 @@ def earliest_same_bank(s: Channels, c: int, rank: int, bank: int) -> int:
     return t
 
 
-@compiled
+@inlined
 def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     """Nodes of `scope` that a command to this rank and bank touches, as (first, count)."""
     if scope <= RANK_SCOPE:
@@ -105,7 +105,7 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     return first_group + ranks * groups + rank * groups * per, groups * per
 
 
-@compiled
+@inlined
 def _delay_siblings(s: Channels, c: int, scope: int, rank: int, bank: int, k: int, clock: int) -> None:
     """Delay column `k` in the other ranks, or in the other stack levels of a pseudo channel."""
     if scope == RANK_SCOPE:
@@ -118,7 +118,7 @@ def _delay_siblings(s: Channels, c: int, scope: int, rank: int, bank: int, k: in
             s.ready[c, other * N_COMMANDS + k] = max(s.ready[c, other * N_COMMANDS + k], clock)
 
 
-@compiled
+@inlined
 def _count_in_rings(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> None:
     """Note a command that windowed rules count, and what it delays."""
     for ring in range(s.ring_spec.shape[0]):
@@ -234,7 +234,6 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.open_row[c, index(bank)] = row
         s.banks[c, index(bank)].accesses = 0
         s.banks[c, index(bank)].used = t
-        reclassify(s, c, bank)
         if cfg[C_SPLIT_ACT]:
             s.scalar[c, X_OWED_BANK] = bank
             s.scalar[c, X_OWED_BY] = t + cfg[C_AAD]
@@ -245,6 +244,7 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.scalar[c, X_REFRESHES] += 1
     if command in (PRE, RDA, WRA):
         s.open_row[c, index(bank)] = -1
+    if command in (ACT1, PRE, RDA, WRA):
         reclassify(s, c, bank)
     if cfg[C_LOG]:
         _write_log(s, c, t, command, rank, bank, row, col)

@@ -6,7 +6,7 @@ other request of the bank can be next.
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import inlined
 from pimsim.devices.dram.engine.state import (
     C_READQ,
     C_UNIFIED,
@@ -28,11 +28,11 @@ NOTHING = -1
 """X_NEW when no request that can be the next of its bank was accepted since the last step."""
 
 
-@compiled
+@inlined
 def _next_of_kind(s: Channels, c: int, slot: int, row: int, hit: bool) -> int:
     """First request from `slot` on that hits `row` (or does not), or -1."""
-    while slot >= 0 and (s.slots[c, slot].row == row) != hit:
-        slot = s.slots[c, slot].next
+    while slot >= 0 and (s.slots[c, index(slot)].row == row) != hit:
+        slot = s.slots[c, index(slot)].next
     return slot
 
 
@@ -46,7 +46,7 @@ def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> No
         s.scalar[c, X_READ_HITS + queue] &= ~(1 << bank)
 
 
-@compiled
+@inlined
 def _set_oldest_miss(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
     """Note it, and keep the banks in order of the age of their oldest miss."""
     s.miss_bound[c, bank] = 0
@@ -83,7 +83,7 @@ def forget_bounds(s: Channels, c: int, bank: int) -> None:
     s.miss_bound[c, bank] = 0
 
 
-@compiled
+@inlined
 def reclassify(s: Channels, c: int, bank: int) -> None:
     """Find the oldest hits and misses of a bank anew: another row is open now, or none."""
     bank = index(bank)

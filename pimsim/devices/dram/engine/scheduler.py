@@ -91,7 +91,7 @@ ROW_COMMANDS_LATER = 1 << 40
 """Added to the age of a row command where row hits go first."""
 
 
-@compiled
+@inlined
 def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: int) -> int:
     """The clock not before `when` at which the buses of a half-clock device take the command."""
     if when & 1:
@@ -401,7 +401,7 @@ def _plan_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
         _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
 
 
-@compiled
+@inlined
 def _make_plan(s: Channels, c: int, t: int, kind: int) -> None:
     """Find what goes next at clock `t` or later if nothing else happens."""
     x = s.scalar
@@ -640,12 +640,11 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     nxt = _close_capped(s, c, t) if cfg[C_CAP] > 0 else NEVER
     if cfg[C_TIMEOUT]:
         nxt = min(nxt, _close_unused(s, c, t))
-    if cfg[C_BUSES] == ONE_BUS:
-        nxt = min(nxt, _act(s, c, t, ANY, out))
-    else:
-        nxt = min(nxt, _act(s, c, t, COLUMN, out))
-        tag, done = out[0], out[1]
-        nxt = min(nxt, _act(s, c, t, ROW, out))
-        out[0], out[1] = tag, done
+    kind = ANY if cfg[C_BUSES] == ONE_BUS else COLUMN
+    while True:  # one pass, or two of one piece of code
+        nxt = min(nxt, _act(s, c, t, kind, out))
+        if kind != COLUMN:
+            break
+        kind = ROW
     x[c, X_NEW] = NOTHING
     return nxt
