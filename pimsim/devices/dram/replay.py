@@ -3,7 +3,7 @@
     report = replay_file("requests.csv", part("ddr4-3200-8gb-x8", DramSpec))
     report.cycles, report.bandwidth_gbps, report.commands
 
-What this leaves out: everything outside the channel (caches, fabric, PHY), several channels, energy.
+What this leaves out: everything outside the channel (caches, fabric, PHY), several channels.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pimsim.devices.dram.bank_machines import BankMachines
 from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import Controller, Replayed, build, replay
 from pimsim.devices.dram.config import ReferenceConfig
+from pimsim.devices.dram.energy import Energy, run_energy
 from pimsim.devices.dram.requests import Requests, read_trace
 from pimsim.devices.spec import DramGeometry, DramSpec
 from pimsim.errors import SpecError, suggest
@@ -42,6 +43,7 @@ class ReplayReport:
     counts: commands by name. bandwidth_gbps: bytes of all requests over the whole time, those that the
     write queue served or merged included; share_of_peak: of the peak of the data bus.
     commands: the log, if it was asked for: clock, command, channel, rank, bankgroup, bank, row, column.
+    energy: None for a part without currents and for a reference configuration; exact with a log.
     """
 
     device: str
@@ -61,6 +63,7 @@ class ReplayReport:
     bandwidth_gbps: float
     share_of_peak: float
     commands: pd.DataFrame | None = None
+    energy: Energy | None = None
 
     @property
     def time_ns(self) -> float:
@@ -77,6 +80,8 @@ class ReplayReport:
             value = getattr(self, field.name)
             if field.name == "controller":
                 said[field.name] = {f.name: getattr(value, f.name) for f in fields(value)}
+            elif field.name == "energy":
+                said[field.name] = None if value is None else value.summary()
             elif field.name != "commands":
                 said[field.name] = value
             if field.name.endswith("_latency_ck"):
@@ -287,6 +292,9 @@ def _report(
         bandwidth_gbps=rate / 1e9,
         share_of_peak=rate / peak,
         commands=run.log,
+        energy=None
+        if isinstance(device, ReferenceConfig)
+        else run_energy(device, counts, run.cycles, run.log),
     )
 
 
