@@ -56,7 +56,7 @@ print(time.perf_counter() - start)
 
 def controller(refresh: str) -> Controller:
     """The controller of the reference simulator: see tests/reference/dram."""
-    return Controller(refresh=refresh, row_hit_guard=False)
+    return Controller(refresh=refresh, scheduler="ready_first")
 
 
 def traffic(kind: str, n: int, burst_bytes: int) -> Requests:

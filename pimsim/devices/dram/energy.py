@@ -36,7 +36,7 @@ _PIM = ("ACTAB", "MACAB", "WRREG", "RDRES", "MODE")
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """Energy of a run by component in pJ, of all chips of all ranks of one channel.
+    """Energy of a run by component in pJ, of all chips of all ranks and channels.
 
     io_pj: data pins; None where neither a rail VDDQ nor an energy a bit is known, and then not in the total.
     background_pj: standby. Exact from a command log, else estimated from counts; background_low_pj and
@@ -182,12 +182,12 @@ def _refresh_ck(n: Clocks) -> int:
 
 
 def run_energy(
-    spec: DramSpec, counts: dict[str, int], cycles: int, log: pd.DataFrame | None = None
+    spec: DramSpec, counts: dict[str, int], cycles: int, log: pd.DataFrame | None = None, channels: int = 1
 ) -> Energy | None:
-    """Energy of `cycles` clocks of one channel, from all banks closed; None for a part without currents.
+    """Energy of `cycles` clocks, from all banks closed; None for a part without currents.
 
     So is a variant that inherited currents which do not fit it: `event_energy` says why.
-    counts: commands by name. An activate is charged with the precharge that follows it.
+    counts: commands by name, of all channels. An activate is charged with the precharge that follows it.
     log: the commands (as in `ReplayReport.commands`); with it the background is exact, without it
       `open_clocks_from_counts` estimates and encloses it.
     """
@@ -203,9 +203,11 @@ def run_energy(
         raise SpecError(f"{spec.name}: no energy of the PIM commands {', '.join(pim)}")
     reads, writes = (sum(counts.get(name, 0) for name in names) for names in (("RD", "RDA"), ("WR", "WRA")))
     if log is None:
-        low, likely, high = open_clocks_from_counts(spec, counts, cycles)
+        low, likely, high = open_clocks_from_counts(spec, counts, cycles, channels)
     else:
-        low = likely = high = open_clocks(spec, log, cycles)
+        low = likely = high = open_clocks(spec, log, cycles, channels)
+    ranks = channels * spec.geometry.ranks
+    bank_refreshes = counts.get("REFPB", 0) + spec.geometry.bank_groups * counts.get("REFSB", 0)
     io = None
     if cost.io_read_pj is not None and cost.io_write_pj is not None:
         io = reads * cost.io_read_pj + writes * cost.io_write_pj
@@ -213,10 +215,10 @@ def run_energy(
         activate_pj=sum(counts.get(name, 0) for name in _ACTIVATES) * cost.activate_pj,
         read_pj=reads * cost.read_pj,
         write_pj=writes * cost.write_pj,
-        refresh_pj=counts.get("REFAB", 0) * cost.refresh_pj + counts.get("REFPB", 0) * cost.refresh_bank_pj,
-        background_pj=_background_pj(spec, cost, cycles, likely),
-        background_low_pj=_background_pj(spec, cost, cycles, low),
-        background_high_pj=_background_pj(spec, cost, cycles, high),
+        refresh_pj=counts.get("REFAB", 0) * cost.refresh_pj + bank_refreshes * cost.refresh_bank_pj,
+        background_pj=_background_pj(spec, cost, ranks * cycles, likely),
+        background_low_pj=_background_pj(spec, cost, ranks * cycles, low),
+        background_high_pj=_background_pj(spec, cost, ranks * cycles, high),
         io_pj=io,
         time_ns=cycles * spec.tck_fs / 1e6,
         bits=(reads + writes) * 8 * spec.geometry.burst_bytes,
@@ -225,26 +227,28 @@ def run_energy(
     )
 
 
-def _background_pj(spec: DramSpec, cost: EventEnergy, cycles: int, open_: OpenClocks) -> float:
+def _background_pj(spec: DramSpec, cost: EventEnergy, rank_ck: int, open_: OpenClocks) -> float:
     clocks_mw = (
-        spec.geometry.ranks * cycles * cost.closed_mw
+        rank_ck * cost.closed_mw
         + open_.any_ck * cost.first_bank_mw
         + (open_.bank_ck - open_.any_ck) * cost.next_bank_mw
     )
     return clocks_mw * spec.tck_fs / 1e6
 
 
-def open_clocks(spec: DramSpec, log: pd.DataFrame, cycles: int) -> OpenClocks:
-    """Exact, from the commands of one channel between clock 0 (all banks closed) and clock `cycles`.
+def open_clocks(spec: DramSpec, log: pd.DataFrame, cycles: int, channels: int = 1) -> OpenClocks:
+    """Exact, from the commands between clock 0 (all banks closed) and clock `cycles`.
 
-    log: columns clock, command, rank, bankgroup, bank; -1 for all banks of a rank. A bank is open from its
-    activate (of two halves: the first, from which the rules count) to its precharge; that of an RDA or WRA
-    comes where the rules let the bank be activated again, less tRP. A refresh lasts tRFC or tRFCpb.
+    log: columns clock, command, channel, rank, bankgroup, bank; -1 for all banks of a rank. A bank is open
+    from its activate (of two halves: the first, from which the rules count) to its precharge; that of an RDA
+    or WRA comes where the rules let it be activated again, less tRP. A refresh lasts tRFC, tRFCpb or tRFCsb.
     """
     n, g = Clocks(spec), spec.geometry
-    clock, rank = log["clock"].to_numpy(np.int64), log["rank"].to_numpy(np.int64)
+    clock = log["clock"].to_numpy(np.int64)
+    rank = log["channel"].to_numpy(np.int64) * g.ranks + log["rank"].to_numpy(np.int64)  # over all channels
     group = rank * g.bank_groups + log["bankgroup"].to_numpy(np.int64)
     bank = group * g.banks_per_group + log["bank"].to_numpy(np.int64)
+    alike = rank * g.banks_per_group + log["bank"].to_numpy(np.int64)  # banks of one number in all groups
     codes, names = pd.factorize(log["command"])
     code_of = {str(name): code for code, name in enumerate(names)}
 
@@ -253,13 +257,14 @@ def open_clocks(spec: DramSpec, log: pd.DataFrame, cycles: int) -> OpenClocks:
         return clock[here], places[here]
 
     activates, precharges, refreshes = issued(bank, *_ACTIVATES), issued(bank, "PRE"), issued(bank, "REFPB")
+    same_refreshes = issued(alike, "REFSB")
     rank_precharges, rank_refreshes = issued(rank, "PREA"), issued(rank, "REFAB")
     auto = [
         (issued(bank, name), _auto_precharge_ck(spec, name)) for name in ("RDA", "WRA") if name in code_of
     ]
-    rfc_bank = n.RFCpb if len(refreshes[0]) else 0
+    rfc_bank, rfc_same = (n.RFCpb if n.has("RFCpb") else 0), (n.RFCsb if n.has("RFCsb") else 0)
     any_ck = bank_ck = 0
-    for r in range(g.ranks):
+    for r in range(channels * g.ranks):
         all_closed, refreshed = _at(rank_precharges, r), _at(rank_refreshes, r)
         all_refreshed = (refreshed, refreshed + _refresh_ck(n))
         rank_spans = [all_refreshed]
@@ -267,10 +272,12 @@ def open_clocks(spec: DramSpec, log: pd.DataFrame, cycles: int) -> OpenClocks:
             closed = [_at(precharges, b), all_closed, *(_at(commands, b) + ck for commands, ck in auto)]
             closings = np.append(np.minimum(np.sort(np.concatenate(closed)), cycles), cycles)
             opened, refreshed = _at(activates, b), _at(refreshes, b)
+            same = _at(same_refreshes, r * g.banks_per_group + b % g.banks_per_group)
             place = np.minimum(np.searchsorted(closings, opened, side="right"), len(closings) - 1)
             spans = [
                 (opened, np.maximum(closings[place], opened + n.RAS)),  # an RDA waits for tRAS
                 (refreshed, refreshed + rfc_bank),
+                (same, same + rfc_same),
             ]
             bank_ck += _union([all_refreshed, *spans], cycles)
             rank_spans += spans
@@ -314,7 +321,7 @@ def _auto_precharge_ck(spec: DramSpec, command: str) -> int:
 
 
 def open_clocks_from_counts(
-    spec: DramSpec, counts: dict[str, int], cycles: int
+    spec: DramSpec, counts: dict[str, int], cycles: int, channels: int = 1
 ) -> tuple[OpenClocks, OpenClocks, OpenClocks]:
     """(least, likely, most) clocks with open banks of a run whose log was not kept.
 
@@ -330,18 +337,19 @@ def open_clocks_from_counts(
     count = counts.get
     acts = sum(count(name, 0) for name in _ACTIVATES)
     bursts = sum(count(name, 0) for name in ("RD", "RDA", "WR", "WRA"))
-    all_refreshes, bank_refreshes = count("REFAB", 0), count("REFPB", 0)
+    all_refreshes, bank_refreshes = count("REFAB", 0), count("REFPB", 0) + g.bank_groups * count("REFSB", 0)
     rfc, rp = _refresh_ck(n), min(n.as_dict()[name] for name in ("RP", "RPpb", "RPab") if n.has(name))
-    rfc_bank = n.RFCpb if bank_refreshes else 0
-    span, banks = g.ranks * cycles, g.banks
+    rfc_bank = (n.RFCpb if count("REFPB", 0) else n.RFCsb) if bank_refreshes else 0
+    ranks, banks = channels * g.ranks, g.banks
+    span = ranks * cycles
     # What the end of the run may cut short: the last refresh and burst of a rank, the last row of a bank.
-    ended = max(0, all_refreshes - g.ranks) * rfc
-    data = max(0, bursts - g.ranks) * n.BL
+    ended = max(0, all_refreshes - ranks) * rfc
+    data = max(0, bursts - ranks) * n.BL
     least = OpenClocks(
         any_ck=ended + data,
         bank_ck=banks * ended
-        + max(0, bank_refreshes - g.ranks * banks) * rfc_bank
-        + max(data, max(0, acts - g.ranks * banks) * n.RAS),
+        + max(0, bank_refreshes - ranks * banks) * rfc_bank
+        + max(data, max(0, acts - ranks * banks) * n.RAS),
     )
     refreshed = min(span, all_refreshes * rfc)
     if not acts:
@@ -351,7 +359,7 @@ def open_clocks_from_counts(
     before = min(span, all_refreshes * rp)
     most = OpenClocks(any_ck=span - before, bank_ck=banks * (span - before))
     rate = max(acts, bursts) / span  # after a refresh the next request of a rank opens a row
-    windows = all_refreshes + g.ranks
+    windows = all_refreshes + ranks
     usable = max(0.0, (span - refreshed - before) / windows)
     closed = windows * -math.expm1(-rate * usable) / rate
     any_ck = min(most.any_ck, max(least.any_ck, most.any_ck - closed))

@@ -1,4 +1,4 @@
-"""Queues of requests: one for reads, one for writes, each threaded by bank.
+"""Queues of requests: one for reads and one for writes, or one for both, each threaded by bank.
 
 Every bank knows of each queue the oldest request that hits its open row and the oldest that does not: no
 other request of the bank can be next.
@@ -6,8 +6,10 @@ other request of the bank can be next.
 
 from __future__ import annotations
 
+from pimsim.compiled import compiled, inlined
 from pimsim.devices.dram.engine.state import (
     C_READQ,
+    C_UNIFIED,
     C_WRITEQ,
     X_AGE,
     X_COUNTED,
@@ -20,9 +22,7 @@ from pimsim.devices.dram.engine.state import (
     X_WRITES,
     X_YOUNGEST_READ_MISS,
     Channels,
-    compiled,
     index,
-    inlined,
 )  # fmt: skip
 
 NOTHING = -1
@@ -113,28 +113,31 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     """
     x = s.scalar
     bank = index(bank)
+    queue = 1 if write and s.cfg[C_UNIFIED] == 0 else 0
     if x[c, X_WRITES]:
-        slot = s.lists[c, 2 * bank + 1].head
+        slot = s.lists[c, 2 * bank + (0 if s.cfg[C_UNIFIED] else 1)].head
         while slot >= 0:
-            if s.slots[c, slot].row == row and s.slots[c, slot].col == col:
+            if s.slots[c, slot].row == row and s.slots[c, slot].col == col and s.slots[c, slot].write:
                 return t if write else max(t, x[c, X_LAST_READ])
             slot = s.slots[c, slot].next
+    if s.cfg[C_UNIFIED] and x[c, X_READS] + x[c, X_WRITES] >= s.cfg[C_READQ]:
+        return -2
     if write:
-        if x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
+        if queue and x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
             return -2
         x[c, X_WRITES] += 1
     else:
         if x[c, X_READS] >= s.cfg[C_READQ]:
             return -2
         x[c, X_READS] += 1
-    queue = 1 if write else 0
     x[c, X_FREE] -= 1
     slot = index(s.free[c, index(x[c, X_FREE])])
     x[c, X_AGE] += 1
     x[c, X_COUNTED] = 1
     request, waiting = s.slots[c, slot], s.lists[c, 2 * bank + queue]
     request.accept = t
-    request.write = queue
+    request.write = 1 if write else 0
+    request.queue = queue
     request.bank = bank
     request.row = row
     request.col = col
@@ -169,7 +172,7 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
 def leave(s: Channels, c: int, slot: int) -> None:
     """Take a request out of its queue; its slot stays in use."""
     x, request = s.scalar, s.slots[c, slot]
-    queue, bank, after, before = index(request.write), index(request.bank), request.next, request.before
+    queue, bank, after, before = index(request.queue), index(request.bank), request.next, request.before
     waiting = s.lists[c, 2 * bank + queue]
     row = s.open_row[c, bank]
     x[c, X_COUNTED] = 1
@@ -186,7 +189,7 @@ def leave(s: Channels, c: int, slot: int) -> None:
         s.slots[c, after].before = before
     else:
         waiting.tail = before
-    if queue:
+    if request.write:
         x[c, X_WRITES] -= 1
     else:
         x[c, X_READS] -= 1

@@ -6,15 +6,16 @@ every number in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled as compiled
+from pimsim.compiled import inlined as inlined
 from pimsim.devices.rules import (
     ACT1,
     ACT2,
@@ -37,8 +38,13 @@ MAX_BANKS = 64
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
- C_BL, C_WCKPST, C_REFRESH, C_REFI, C_GUARD, C_LOG, C_SIDS, C_BUSES, C_CAP, C_NUM) = range(22)  # fmt: skip
-NO_REFRESH, ALL_BANK, PER_BANK = range(3)
+ C_BL, C_WCKPST, C_REFRESH, C_REFI, C_ORDER, C_LOG, C_SIDS, C_BUSES, C_CAP, C_HIT_CAP, C_TIMEOUT, C_UNIFIED,
+ C_POSTPONE, C_NUM) = range(26)  # fmt: skip
+NO_REFRESH, ALL_BANK, PER_BANK, SAME_BANK = range(4)
+READY_FIRST, ROW_HIT_GUARD, ROW_HIT_FIRST, IN_ORDER = range(4)
+"""Who goes first (C_ORDER): see `channel.Controller.scheduler`."""
+EVERY_ACCESS = -1
+"""C_CAP of closed rows: every access precharges. 0: rows stay open; else accesses after which one closes."""
 ONE_BUS, ROW_AND_COLUMN, HALF_CLOCK = range(3)
 """Command buses: one for all commands; one each for row and column commands (HBM2); the same with a
 clock of the engine being half a clock of the device, on whose odd halves only precharges may go (HBM3)."""
@@ -50,7 +56,7 @@ ANY, COLUMN, ROW = range(3)
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
  X_FREE, X_OWED_BANK, X_OWED_BY, X_OPENED, X_ROW_HITS, X_CONFLICTS, X_REFRESHES, X_LAST, X_READ_HITS,
  X_WRITE_HITS, X_OLDEST_READ_MISS, X_OLDEST_WRITE_MISS, X_YOUNGEST_READ_MISS, X_YOUNGEST_WRITE_MISS, X_AGE,
- X_NEW, X_COUNTED, X_NUM) = range(27)  # fmt: skip
+ X_NEW, X_COUNTED, X_POSTPONED, X_NUM) = range(28)  # fmt: skip
 
 FROM_NOWHERE, FROM_OPENED, FROM_MAINTENANCE, FROM_QUEUE, FROM_OWED = range(5)
 """Where a planned command comes from."""
@@ -66,6 +72,7 @@ PLAN = _record("valid", "when", "source", "slot", "command", "rank", "bank", "ag
 SLOT = _record(
     "accept",
     "write",
+    "queue",
     "bank",
     "row",
     "col",
@@ -78,14 +85,15 @@ SLOT = _record(
     "younger",
     "older",
 )
-"""A request. opened: its activate went out; seen: a command of it went out. next, before: the requests of its
-bank and queue in order of acceptance. younger, older: the oldest misses of other banks in its queue, while it
-is its bank's."""
+"""A request. write: 1 if it writes; queue: where it waits, 0 or 1 (all in 0 if there is one queue). opened:
+its activate went out; seen: a command of it went out. next, before: the requests of its bank and queue in
+order of acceptance. younger, older: the oldest misses of other banks in its queue, while it is its bank's."""
 
-BANK = _record("rank", "owner", "accesses", "opened_bound", "hit_bound", "miss_bound")
+BANK = _record("rank", "owner", "accesses", "used", "opened_bound", "hit_bound", "miss_bound")
 """owner: slot whose activate opened the bank and whose data command is pending, or -1. accesses: data
-commands since then. Bounds: clocks before which the request that opened the bank, its oldest hit and its
-oldest miss cannot go; no more than bounds, so that most banks need no look."""
+commands since then; used: clock of the last one, or of the activate. Bounds: clocks before which the request
+that opened the bank, its oldest hit and its oldest miss cannot go; no more than bounds, so that most banks
+need no look."""
 
 LIST = _record("hit", "miss", "head", "tail")
 """Requests of a bank in one queue: the oldest that hits the open row and the oldest that does not, and the
@@ -103,21 +111,6 @@ LOG_COLUMNS = ("clock", "command", "channel", "rank", "bankgroup", "bank", "row"
 # The earliest clocks of these commands are asked for in every clock, so they are kept up to date; those of
 # the others are worked out when they are needed.
 _KEPT = frozenset((ACT1, ACT2, PRE, RD, WR, RDA, WRA, MACAB, CAS_RD, CAS_WR))
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-# Nothing that runs once a clock allocates, so no references are counted: with every array of `Channels` that
-# would take ten times as long as the work itself.
-def compiled(function: _Function) -> _Function:
-    options: dict[str, Any] = {"cache": True, "_nrt": False}
-    return cast(_Function, njit(**options)(function))
-
-
-def inlined(function: _Function) -> _Function:
-    """Compiled into its callers: a call would pass every array of `Channels` on the stack."""
-    options: dict[str, Any] = {"cache": True, "_nrt": False, "forceinline": True}
-    return cast(_Function, njit(**options)(function))
 
 
 @inlined
@@ -158,7 +151,7 @@ class Channels(NamedTuple):
     ready: earliest clock by node and column. last: last clock by node and command.
     ring, ring_at: clocks of the last commands of windowed rules, and where the next one goes.
     slots, free: requests, and the slots that hold none.
-    lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads, 1 the writes.
+    lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads (or all), 1 the writes.
     maint: queue of (command, rank, bank) refreshes.
     last_row[c, rank]: clock, command and bank of the last row command on an even half clock.
     """
