@@ -419,6 +419,23 @@ def test_ranks_are_counted_apart():
     assert open_clocks(DDR4_2R, both, 1000) == OpenClocks(any_ck=200, bank_ck=200)
 
 
+def test_channels_are_counted_apart():
+    log = log_of((0, "ACT", 0), (100, "PRE", 0))
+    both = pd.concat([log, log.assign(channel=1)], ignore_index=True)
+    assert open_clocks(DDR4, both, 1000, channels=2) == OpenClocks(any_ck=200, bank_ck=200)
+    one, two = (run_energy(DDR4, {}, 1000, log_of(), channels=n).total_pj for n in (1, 2))
+    assert two == pytest.approx(2 * one)
+
+
+def test_a_same_bank_refresh_is_one_bank_of_every_group():
+    spec = part("ddr5-4800-16gb-x8", DramSpec)
+    log = log_of((10, "REFSB", 0)).assign(bankgroup=-1, bank=2)
+    rfc, groups = Clocks(spec).RFCsb, spec.geometry.bank_groups
+    assert open_clocks(spec, log, 10_000) == OpenClocks(any_ck=rfc, bank_ck=groups * rfc)
+    made = run_energy(spec, {"REFSB": 1}, 10_000, log)
+    assert made.refresh_pj == pytest.approx(groups * event_energy(spec).refresh_bank_pj)
+
+
 CONTROLLERS = {
     "all_bank": Controller(),
     "none": Controller(refresh="none"),
