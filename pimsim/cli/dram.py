@@ -13,6 +13,7 @@ from pimsim.cli.app import Json, Quiet, app, console, note
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pimsim.devices.dram.energy import Energy
     from pimsim.devices.dram.replay import ReplayReport
 
 
@@ -62,7 +63,7 @@ def replay(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run a file of requests on DRAM channels: time, latency, row hits, commands, bandwidth.
+    """Run a file of requests on DRAM channels: time, latency, row hits, commands, bandwidth, energy.
 
     Unless --mapping says otherwise, addresses are row, rank, bank, bank group, column, channel from the top.
     """
@@ -115,6 +116,7 @@ def replay(
     print_frame(_replay_table(done), title, screen)
     note(screen, f"\nMapping: {done.mapping}")
     note(screen, f"Controller: {done.controller.name}")
+    note(screen, _energy_note(done.energy))
     note(screen, f"Written to {', '.join(map(str, written))}" if written else "")
 
 
@@ -145,7 +147,31 @@ def _replay_table(done: ReplayReport) -> pd.DataFrame:
         ("bandwidth", f"{done.bandwidth_gbps:.4g}", "GB/s"),
         ("share of peak", f"{done.share_of_peak * 100:.4g}", "%"),
     ]
+    rows += _energy_rows(done.energy)
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
+
+
+def _energy_rows(energy: Energy | None) -> list[tuple[str, str, str]]:
+    if energy is None:
+        return [("energy", "-", "nJ")]
+    mark = " (estimate)" if energy.estimate else ""
+    a_bit = energy.pj_per_bit
+    return [
+        (f"energy{mark}", f"{energy.total_pj / 1000:.5g}", "nJ"),
+        *((f"energy, {name}", f"{value / 1000:.5g}", "nJ") for name, value in energy.components_pj.items()),
+        (f"average power{mark}", f"{energy.power_mw:.5g}", "mW"),
+        (f"energy a bit{mark}", "-" if a_bit is None else f"{a_bit:.4g}", "pJ/bit"),
+    ]
+
+
+def _energy_note(energy: Energy | None) -> str:
+    if energy is None:
+        return "Energy: no supply currents are known here."
+    said = f"Energy from supply currents ({energy.source})."
+    if energy.exact_background:
+        return said
+    low, high = energy.background_low_pj / 1000, energy.background_high_pj / 1000
+    return f"{said} Background from command counts: between {low:.5g} and {high:.5g} nJ (--commands: exact)."
 
 
 @app.command(epilog="Example: pimsim controllers")

@@ -2,10 +2,34 @@
 
 from dataclasses import replace
 
+from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
 _GEOMETRY = DramGeometry(
     ranks=1, bank_groups=8, banks_per_group=4, rows=2**16, columns=2**10, dq_bits=32, burst_length=16
+)
+
+_CURRENTS_4800_16GB_X8 = Currents(
+    source="estimate: second hand, Micron 16 Gb DDR5 (MT60B) die rev. A, table 6, x8 at 4800 MT/s, as quoted "
+    "by a public power model (another has IDD4R 318, IDD4W 345 mA); IDD3N1: each of 32 banks adds the same",
+    data_rate_mtps=4800,
+    density_gbit=16,
+    dq_bits=8,
+    devices_per_rank=4,
+    rails=(
+        Rail(
+            name="VDD",
+            volts=1.1,
+            IDD0=103,
+            IDD2N=92,
+            IDD3N=142,
+            IDD3N1=92 + (142 - 92) / 32,
+            IDD4R=377,
+            IDD4W=349,
+            IDD5B=277,
+        ),
+        Rail(name="VPP", volts=1.8, IDD0=8, IDD2N=6, IDD3N=7, IDD4R=9, IDD4W=36, IDD5B=28),
+    ),
 )
 
 DDR5_4800_16GB_X8 = DramSpec(
@@ -47,6 +71,7 @@ DDR5_4800_16GB_X8 = DramSpec(
         "WPRE": 2,  # write preamble
         "CS": 2,  # idle clocks of the bus between ranks
     },
+    currents=_CURRENTS_4800_16GB_X8,
 )
 
 DDR5_4800_16GB_X8_2R = replace(
@@ -122,6 +147,7 @@ def _of(density_gbit: int, width_bits: int) -> DramSpec:
             _GEOMETRY, bank_groups=bank_groups, banks_per_group=banks, rows=rows, columns=columns
         ),
         timings=DDR5_4800_16GB_X8.timings | refresh | {"FAW": faw},
+        currents=None,
     )
 
 

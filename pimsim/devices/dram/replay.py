@@ -36,6 +36,7 @@ from pimsim.devices.dram.channel import (
 )
 from pimsim.devices.dram.config import ReferenceConfig
 from pimsim.devices.dram.controllers import CONTROLLERS, AnyController
+from pimsim.devices.dram.energy import Energy, run_energy
 from pimsim.devices.dram.requests import Requests, read_blocks, read_trace
 from pimsim.devices.spec import DramGeometry, DramSpec
 from pimsim.errors import SpecError
@@ -58,6 +59,7 @@ class ReplayReport:
     those that the write queue served or merged included; share_of_peak: of the peak of the data buses.
     accepted, done: (n,) clocks of each request, None if they were not kept.
     commands: the log, if it was asked for: clock, command, channel, rank, bankgroup, bank, row, column.
+    energy: None for a part without currents and for a reference configuration; exact with a log.
     """
 
     device: str
@@ -81,6 +83,7 @@ class ReplayReport:
     accepted: NDArray[np.int64] | None = None
     done: NDArray[np.int64] | None = None
     commands: pd.DataFrame | None = None
+    energy: Energy | None = None
 
     @property
     def time_ns(self) -> float:
@@ -103,6 +106,8 @@ class ReplayReport:
             value = getattr(self, field.name)
             if field.name == "controller":
                 said[field.name] = {f.name: getattr(value, f.name) for f in fields(value)}
+            elif field.name == "energy":
+                said[field.name] = None if value is None else value.summary()
             elif field.name not in ("commands", "accepted", "done"):
                 said[field.name] = value
             if field.name.endswith("_latency_ck"):
@@ -446,6 +451,9 @@ def _report(
         accepted=accepted,
         done=done,
         commands=log,
+        energy=None
+        if isinstance(device, ReferenceConfig)
+        else run_energy(device, counts, cycles, log, channels=len(stats)),
     )
 
 
