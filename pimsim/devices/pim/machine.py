@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled
 from pimsim.devices.dram.engine import (
     ALL_BANK,
     C_BANKS,
@@ -32,7 +33,6 @@ from pimsim.devices.dram.engine import (
     NEVER,
     X_NEXT_REF,
     Channels,
-    compiled,
     earliest,
     issue,
 )

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.devices.dram.engine import X_LAST, X_NEXT_REF, Channels, compiled
+from pimsim.compiled import compiled
+from pimsim.devices.dram.engine import X_LAST, X_NEXT_REF, Channels
 
 MOST_BLOCKS = 12
 """Longest period that is looked for, in blocks, and how many looks are kept."""
