@@ -30,6 +30,8 @@ from pimsim.validate_pim import holds_cases, pim_rows
 
 COLUMNS = ("case", "quantity", "ours", "reference", "error")
 Row = tuple[str, str, float, float, float]
+EXTRA = {"dram": ("group",), "pim": ("cause",)}
+"""Further columns by what is validated."""
 
 _CASE_KEYS = (
     "case",
@@ -73,19 +75,64 @@ PEER_DEFECTS = (
 """Where the reference simulator departs from the standard: (standard, relation, first, then, how)."""
 
 
-def validate(what: str, reference: Path | None = None) -> pd.DataFrame:
+def validate(
+    what: str, reference: Path | None = None, progress: Callable[[float, str], None] | None = None
+) -> pd.DataFrame:
     """Compare our numbers with reference numbers.
 
     what: a name in `AVAILABLE`. reference: the folder of its cases, or the folder above it; None takes
-    `tests/reference` of the source tree.
+    `tests/reference` of the source tree. progress: told (0, text) from time to time.
     returns: columns case, quantity, ours, reference (in the quantity's unit: clocks or counts) and
     error = ours / reference - 1, 0 when both are 0, infinite when only the reference is 0. A row whose
-    quantity begins with "not supported" has no numbers. "pim" has a column `cause` of differences.
+    quantity begins with "not supported" has no numbers. "dram" has a column `group`: simulator and standard;
+    "pim" a column `cause` of differences.
     """
     if what not in AVAILABLE:
         raise SpecError(f"nothing to validate named {what!r}{suggest(what, AVAILABLE)}")
-    rows = list(AVAILABLE[what](_folder(what, reference)))
-    return pd.DataFrame(rows, columns=[*COLUMNS, "cause"] if what == "pim" else list(COLUMNS))
+    rows = []
+    for row in AVAILABLE[what](_folder(what, reference)):
+        rows.append(row)
+        if progress is not None and len(rows) % 50 == 0:
+            progress(0.0, f"{len(rows):,} numbers, {row[0]}")
+    return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRA.get(what, ())])
+
+
+def by_group(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `validate("dram")` in one row a simulator and standard.
+
+    cases, and those with no error in any quantity; |error| of the clocks of the end, and the largest of a
+    command count; cases with a log, and those of which every acceptance, completion and command has the same
+    clock; pairs of commands (without documented defects of the reference), and those with the same distance.
+    """
+    rows = []
+    for group, mine in frame.groupby("group", sort=False):
+        quantity, error = mine["quantity"].astype(str), mine["error"].astype(float).abs()
+        paired = quantity.str.startswith("min_gap_cycles")
+        plain = paired & ~quantity.str.contains("documented defect")
+        of_cases = mine[~paired].assign(size=error)
+        cycles = error[quantity == "cycles"] * 100
+        counts = error[quantity.str.startswith("n_")] * 100
+        logs = of_cases[of_cases["quantity"].str.endswith("_mismatches")].groupby("case")["size"].max()
+        worst = of_cases.groupby("case")["size"].max()
+        rows.append(
+            (
+                group,
+                len(worst),
+                int((worst == 0).sum()),
+                float(cycles.median()),
+                float(cycles.max()),
+                float(counts.max()),
+                len(logs),
+                int((logs == 0).sum()),
+                int(plain.sum()),
+                int((error[plain] == 0).sum()),
+            )
+        )
+    columns = (
+        "simulator and standard", "cases", "exact", "clocks_median_percent", "clocks_worst_percent",
+        "counts_worst_percent", "logs", "logs equal", "pairs", "pairs equal",
+    )  # fmt: skip
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _folder(what: str, reference: Path | None) -> Path:
@@ -155,7 +202,10 @@ class _Configs:
         return self._read[name], new
 
 
-def _dram(folder: Path) -> Iterator[Row]:
+SIMULATORS = {"A": "Ramulator 2.1", "B": "DRAMsim3", "C": "DRAMSys 5.1"}
+
+
+def _dram(folder: Path) -> Iterator[tuple[*Row, str]]:
     @cache
     def requests(path: Path, burst_bytes: int) -> Requests:
         return read_requests(path, burst_bytes)
@@ -165,14 +215,20 @@ def _dram(folder: Path) -> Iterator[Row]:
         config, new = configs.get(case.config)
         if isinstance(config, str):
             if new:
-                yield _unsupported(case.config, config)
+                yield *_unsupported(case.config, config), case.config
             continue
+        group = _group(config)
         trace = _file(folder / "traces", case.trace)
         if trace is None:
-            yield _unsupported(case.case, f"no trace {case.trace!r} in traces/")
+            yield *_unsupported(case.case, f"no trace {case.trace!r} in traces/"), group
             continue
-        yield from _compare(folder, case, config, requests(trace, config.burst_bytes))
+        for row in _compare(folder, case, config, requests(trace, config.burst_bytes)):
+            yield *row, group
     yield from _pairs(folder, configs)
+
+
+def _group(config: ReferenceConfig) -> str:
+    return f"{SIMULATORS[config.model]}, {config.standard}"
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -313,14 +369,15 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 # Distances of two commands
 
 
-def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
+def _pairs(folder: Path, configs: _Configs) -> Iterator[tuple[*Row, str]]:
     """Smallest distance of two commands on an idle device, by the rules of the file and by our own."""
     files = sorted((folder / "pairs").glob("*.csv"))
     for path in files:
         config = _family(path.stem, [other.stem for other in files], configs)
         if isinstance(config, str):
-            yield _unsupported(f"pairs/{path.stem}", config)
+            yield *_unsupported(f"pairs/{path.stem}", config), path.stem
             continue
+        group = _group(config)
         tables = {"min_gap_cycles": config.table}
         part = config.part
         if part is not None:
@@ -333,9 +390,10 @@ def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
                 case = f"pairs/{path.stem}/{relation} {first} {then}"
                 ours = _gap(config, table, relation, first, then)
                 if ours is None:
-                    yield _unsupported(case, f"{quantity}: no such pair in this device")
+                    yield *_unsupported(case, f"{quantity}: no such pair in this device"), group
                 else:
-                    yield _row(case, quantity + _defect(config.standard, relation, first, then), ours, theirs)
+                    defect = _defect(config.standard, relation, first, then)
+                    yield *_row(case, quantity + defect, ours, theirs), group
 
 
 def _family(stem: str, stems: list[str], configs: _Configs) -> ReferenceConfig | str:
