@@ -15,7 +15,7 @@ import pytest
 
 from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.dram.audit import audit
-from pimsim.devices.rules import FAMILIES, rules_of
+from pimsim.devices.rules import FAMILIES, PSEUDO_CHANNELS, rules_of
 from pimsim.devices.spec import AtLeast
 
 PARTS = [name for name, value in parts().items() if isinstance(value, DramSpec)]
@@ -41,7 +41,8 @@ class Device:
 
     def __init__(self, spec, pim=None):
         latencies = {name: ck for name, ck in spec.latencies_ck.items() if name not in ("AAD", "WCKPST")}
-        geometry = replace(spec.geometry, ranks=2)
+        buses = 2 if spec.family in PSEUDO_CHANNELS else 1
+        geometry = replace(spec.geometry, ranks=2, data_buses=buses)
         self.spec, self.pim = replace(spec, latencies_ck=latencies, geometry=geometry), pim
         self.g = geometry
         self.rules = rules_of(self.spec, pim)
