@@ -37,6 +37,12 @@ def test_differences_stay_within_bounds(quantity):
     assert errors.max() <= worst
 
 
+def test_partial_sums_are_close():
+    row = FRAME[FRAME["quantity"] == "hbm-pim gemv tree clocks"].iloc[0]
+    assert row["reference"] == 8653
+    assert abs(row["error"]) < 0.02
+
+
 def test_every_case_has_a_row_and_every_difference_a_cause():
     assert list(FRAME.columns) == [*COLUMNS, "cause"]
     wanted = set()
