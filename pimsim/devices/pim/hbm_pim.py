@@ -187,7 +187,7 @@ def elementwise(
 ) -> Kernel:  # fmt: skip
     """An operation on vectors of `n` elements that lie over all units: operands, then the result, alike.
 
-    Groups of as many bursts as a unit has registers lie in turn in the even and odd banks.
+    Groups of as many bursts as a unit has registers lie in turn in the even and odd banks, in whole pairs.
     data: instruction of MACAB (`FILL` ...); operand or result number times 2**32 plus its burst for WRAB.
     """
     bits = pim.weight_dtypes[dtype]
@@ -195,8 +195,9 @@ def elementwise(
     steps = ELEMENTWISE[operation]
     group = pim.source_bytes // g.burst_bytes
     units = round(g.banks * pim.units_per_bank)
-    groups = max(1, -(-(n * bits // 8) // (channels * units * group * g.burst_bytes)))
-    rows = ceil_div(ceil_div(groups, 2) * group, g.bursts_per_row)
+    pair = 2 * channels * units * group * g.burst_bytes  # the microkernel's loop takes a group of both banks
+    groups = 2 * ceil_div(ceil_div(n * bits, 8), pair)
+    rows = ceil_div(groups // 2 * group, g.bursts_per_row)
     fits(
         pim,
         dram,

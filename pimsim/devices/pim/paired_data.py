@@ -202,8 +202,8 @@ def elementwise_on_data(
             f"{kernel.operation} of {shapes}; wanted {len(h.ELEMENTWISE[kernel.operation])} of ({n},)"
         )
     units, channels = kernel.units, kernel.channels
-    groups = -(-n // (channels * units * group * lanes))
-    pairs = -(-groups // 2)
+    pairs = -(-n // (2 * channels * units * group * lanes))
+    groups = 2 * pairs
     rows_each = -(-pairs * group // g.bursts_per_row)
     shape = (channels, units, groups, group, lanes)
     banks = np.zeros(
