@@ -208,7 +208,7 @@ def test_every_configuration_is_read(path):
             "column lost: 64 in the geometry",
         ),
         ({"organisation.rank": 0}, "organisation.rank=0"),
-        ({"organisation.bank": 64}, "organisation: 256 banks; at most 64"),
+        ({"organisation.bank": 512}, "organisation: 2048 banks; at most 1024"),
         ({"levels": ["channel", "pseudochannel"]}, "levels="),
         ({"timing_cycles.nCWL": ...}, "timing_cycles.nCWL is missing"),
         ({"read_latency_cycles": 20}, "read_latency_cycles=20 but timing_cycles has nCL=17 and nBL_min=2"),
