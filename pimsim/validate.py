@@ -344,7 +344,12 @@ def _reference_commands(path: Path, config: ReferenceConfig) -> Counter[tuple[ob
     """The reference's log in our coordinates: pseudo channels are ranks, groups count over stack levels."""
     log = _table(path, ("cycle", "command"))
     pseudo = "pseudochannel" in log.columns
-    log = _table(path, _PSEUDO_FIELDS if pseudo else _LOG_FIELDS).rename(columns={"pseudochannel": "rank"})
+    if not pseudo and "rank" not in log.columns:  # a device without ranks
+        log["rank"] = 0
+    if "bankgroup" not in log.columns:  # one without bank groups: ours counts one
+        log["bankgroup"] = np.where(log["bank"].isna(), np.nan, 0) if "bank" in log.columns else np.nan
+    _wanted(path, log, _PSEUDO_FIELDS if pseudo else _LOG_FIELDS)
+    log = log.rename(columns={"pseudochannel": "rank"})
     numbers = [field for field in _LOG_FIELDS if field != "command"]
     log[numbers] = log[numbers].fillna(-1).astype(np.int64)
     if "sid" in log.columns:
@@ -360,10 +365,14 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         frame = pd.read_csv(path)
     except (OSError, EOFError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
+    _wanted(path, frame, columns)
+    return frame
+
+
+def _wanted(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     for name in columns:
         if name not in frame.columns:
             raise SpecError(f"{path}:1: no column {name!r}{suggest(name, map(str, frame.columns))}")
-    return frame
 
 
 # Distances of two commands
