@@ -94,37 +94,40 @@ def depth_steps(spec: NpuSpec, positions: int, high: int, low: int) -> int:
     return positions * high + ceil_div(positions * low, spec.rate4)
 
 
-def factors(spec: NpuSpec, layer: Layer, m: int, n: int, high: int, low: int) -> tuple[int, int]:
-    """(folds, streamed steps) of a tile of m rows, n output channels and high + low input channels."""
+def factors(
+    spec: NpuSpec, layer: Layer, m: int, n: int, high: int, low: int, groups: int = 1
+) -> tuple[int, int]:
+    """(folds, streamed steps) of `groups` products of m rows, n outputs and high + low input channels
+    each."""
     positions = layer.kernel_h * layer.kernel_w
     scale = spec.mac16_ck if layer.bits == 16 else 1
     if layer.bits == 4:
         high, low = 0, high + low
+    if layer.kind == "depthwise" and spec.depthwise_columns:  # a column takes a channel, position by position
+        wide = ceil_div(groups * n, spec.cols)
+        if spec.dataflow == "os":
+            return ceil_div(m, spec.rows) * wide, positions * scale
+        return positions * wide, m * scale
     if spec.dataflow == "os":
-        return ceil_div(m, spec.rows) * ceil_div(n, spec.cols), depth_steps(
-            spec, positions, high, low
-        ) * scale
-    deep = depth_folds(spec, positions, high, low)
-    if spec.dataflow == "ws":
-        return deep * ceil_div(n, spec.cols), m * scale
-    return deep * ceil_div(m, spec.cols), n * scale
+        folds, t = ceil_div(m, spec.rows) * ceil_div(n, spec.cols), depth_steps(spec, positions, high, low)
+    else:
+        sc, t = (n, m) if spec.dataflow == "ws" else (m, n)
+        folds = depth_folds(spec, positions, high, low) * ceil_div(sc, spec.cols)
+    return groups * folds, t * scale
 
 
-def tile_clocks(spec: NpuSpec, layer: Layer, m: int, n: int, high: int, low: int) -> ArrayClocks:
-    """Clocks of one tile on the array of a part."""
-    folds, t = factors(spec, layer, m, n, high, low)
+def tile_clocks(
+    spec: NpuSpec, layer: Layer, m: int, n: int, high: int, low: int, groups: int = 1
+) -> ArrayClocks:
+    """Clocks of one tile of `groups` products on the array of a part."""
+    folds, t = factors(spec, layer, m, n, high, low, groups)
     return array_clocks(spec.rows, spec.cols, folds, t, spec.dataflow, spec.timing)
 
 
 def layer_clocks(spec: NpuSpec, layer: Layer) -> ArrayClocks:
-    """A whole layer as one tile a group: what it takes when memory never makes the array wait."""
-    one = tile_clocks(spec, layer, layer.m, layer.n, layer.in_ch - layer.low_ch, layer.low_ch)
-    return ArrayClocks(
-        folds=layer.groups * one.folds,
-        issue_ck=layer.groups * one.issue_ck,
-        head_ck=one.head_ck,
-        tail_ck=one.tail_ck,
-    )
+    """A whole layer as one tile: what it takes when memory never makes the array wait."""
+    high = layer.in_ch - layer.low_ch
+    return tile_clocks(spec, layer, layer.m, layer.out_ch, high, layer.low_ch, layer.groups)
 
 
 def ideal_clocks(spec: NpuSpec, layer: Layer) -> int:

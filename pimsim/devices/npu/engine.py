@@ -102,8 +102,8 @@ def run_steps(
     queues = [_Queue(todo=loads[INPUT]), _Queue(todo=loads[WEIGHT])]
     store = _Queue(todo=[])
     numbers: dict[int, int] = {}
-    clocks = [tile_clocks(spec, layer, s.m, s.n, s.high, s.low) for s in work]
-    streamed = [factors(spec, layer, s.m, s.n, s.high, s.low)[1] for s in work]
+    clocks = [tile_clocks(spec, layer, s.m, s.n, s.high, s.low, s.groups) for s in work]
+    streamed = [factors(spec, layer, s.m, s.n, s.high, s.low, s.groups)[1] for s in work]
     issued: list[int] = []  # clock at which the array has taken all operands of a step
     left = start  # when the array can take the next step
     lost = dict.fromkeys(CAUSES, 0)
@@ -150,9 +150,7 @@ def run_steps(
                     start if piece < 2 else (store.ends[piece - 2] if len(store.ends) > piece - 2 else NEVER)
                 )
                 if max(*arrived, room) < NEVER:
-                    left, last_out = _issue(
-                        clocks[j], work[j], streamed[j], left, max(arrived), room, j == 0, lost
-                    )
+                    left, last_out = _issue(clocks[j], streamed[j], left, max(arrived), room, j == 0, lost)
                     issued.append(left)
                     if work[j].last_depth:
                         store.todo.append((work[j].output_segments, work[j].output_at, last_out))
@@ -239,7 +237,6 @@ def _load_end(q: _Queue, load: int) -> int:
 
 def _issue(
     clocks: ArrayClocks,
-    step: Step,
     t: int,
     left: int,
     loaded: int,
@@ -257,8 +254,8 @@ def _issue(
             lost["wait_store"] += max(0, idle)
         lost["fill_drain"] += clocks.head_ck
         begin = max(left, loaded, room) + clocks.head_ck
-    issue = clocks.issue_ck * step.groups
-    streamed = clocks.folds * step.groups * t
+    issue = clocks.issue_ck
+    streamed = clocks.folds * t
     lost["fill_drain"] += issue - streamed
     lost["padding"] += streamed
     return begin + issue, begin + issue + clocks.tail_ck

@@ -59,6 +59,9 @@ class NpuSpec:
     rate4: 4-bit multiply-adds that a unit makes in one clock (1: none gained); they widen the depth.
     mac16_ck: clocks of one 16-bit multiply-add.
     packing: "packed" fills rows across kernel positions, "channel" starts a fold at each kernel position.
+    depthwise_columns: in a depthwise convolution every column has input channels of its own; else a
+    plain array
+      uses one column.
     input_bytes, weight_bytes, output_bytes: scratchpads; half of each holds the tile in work.
     accumulator_bytes: one partial sum in the output scratchpad.
     vector_lanes: elements that the vector unit handles in one clock.
@@ -83,6 +86,7 @@ class NpuSpec:
     rate4: int = 1
     mac16_ck: int = 1
     packing: str = "packed"
+    depthwise_columns: bool = False
     timing: Timing = OVERLAP
     accumulator_bytes: int = 4
     vector_lanes: int = 32

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.devices.npu.array import array_clocks, depth_folds, depth_steps, factors
+from pimsim.devices.npu.array import array_clocks, depth_folds, depth_steps, tile_clocks
 from pimsim.devices.npu.layer import Layer
 from pimsim.devices.npu.spec import NpuSpec
 from pimsim.errors import SpecError
@@ -263,8 +263,10 @@ def _whole(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> _Grid:
         & (weights <= spec.weight_bytes // 2)
         & (outputs <= spec.output_bytes // 2)
     )
-    folds, t = factors(spec, layer, layer.m, layer.out_ch, layer.in_ch - layer.low_ch, layer.low_ch)
-    issue = array_clocks(spec.rows, spec.cols, folds, t, spec.dataflow, spec.timing).issue_ck
+    array = [
+        sum(count * _held(spec, layer, size) for count, size in _parts(layer.groups, int(groups)))
+        for groups in held
+    ]
     ones = np.ones_like(held)
     columns = np.stack(
         [ones * layer.out_h, ones * layer.out_w, ones * layer.out_ch, ones * layer.in_ch, held, ones * 0], 1
@@ -273,13 +275,18 @@ def _whole(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> _Grid:
     return _grid(
         bytes_per_ck,
         columns[fit],
-        np.full(int(fit.sum()), float(issue * layer.groups)),
+        np.array(array, np.float64)[fit],
         np.full(int(fit.sum()), float(layer.input_bytes + layer.weight_bytes)),
         layer.output_bytes,
         (inputs + weights)[fit].astype(np.float64),
         outputs[fit].astype(np.float64),
         tiles[fit].astype(np.float64),
     )
+
+
+def _held(spec: NpuSpec, layer: Layer, groups: int) -> int:
+    high = layer.in_ch - layer.low_ch
+    return tile_clocks(spec, layer, layer.m, layer.out_ch, high, layer.low_ch, groups).issue_ck
 
 
 def _factors(

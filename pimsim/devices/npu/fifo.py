@@ -1,0 +1,230 @@
+"""Scratchpads that refill as a queue, in the order of first use: the memory model of SCALE-Sim, stepped.
+
+Each operand has a scratchpad of its own with a port of its own to memory. Its words lie in sets (100 fill the
+scratchpad); one half is read while the other fills with the sets that follow, round and round, and the halves
+move on when the array asks for a word outside the half that is read. Nothing is kept for being used again,
+so an operand a little larger than half of its scratchpad is fetched many times: compare bounds and trends.
+Written from the behaviour that the peer documents and shows; results wait in a queue that drains by halves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pimsim.devices.npu.array import spatial
+
+SETS = 100
+START, END, LAST, MOVES = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FifoRun:
+    """cycles: clocks until the last result is handed over. stalls: clocks that the array stood still.
+
+    moves: refills of the (row operand, column operand) after the first.
+    """
+
+    cycles: int
+    stalls: int
+    moves: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Queue:
+    """Where each word lies in the order of fetching: `lines[pointers[w]:pointers[w + 1]]`, and the sizes."""
+
+    pointers: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    total: int
+    active: int
+    moved: int
+    refill_ck: int
+
+
+def im2col(
+    h: int, w: int, kernel_h: int, kernel_w: int, channels: int, stride: int
+) -> NDArray[np.int64]:
+    """(M, K) word numbers of a convolution's inputs without padding; K runs over rows, columns, channels."""
+    out_h, out_w = -(-(h - kernel_h) // stride) + 1, -(-(w - kernel_w) // stride) + 1
+    pixel = (np.arange(out_h)[:, None] * w + np.arange(out_w)) * stride
+    tap = np.arange(kernel_h)[:, None] * w + np.arange(kernel_w)
+    words = (pixel.reshape(-1, 1) + tap.reshape(1, -1))[:, :, None] * channels + np.arange(channels)
+    return words.reshape(out_h * out_w, -1)
+
+
+def run(
+    inputs: NDArray[np.int64],
+    out_ch: int,
+    rows: int,
+    cols: int,
+    dataflow: str,
+    sizes: tuple[int, int, int],
+    words_per_ck: int,
+) -> FifoRun:
+    """A product with scratchpads of `sizes` words (inputs, weights, outputs), each with its own port.
+
+    inputs: (M, K) word numbers of the first operand, equal where words are shared (`im2col`).
+    """
+    m, k = inputs.shape
+    weights = np.arange(k * out_ch, dtype=np.int64).reshape(k, out_ch)
+    _, _, t = spatial(m, out_ch, k, dataflow)
+    if dataflow == "os":
+        row, col = inputs.T, weights
+        row_queue = _queue(_order(row, rows, skewed=True), sizes[0], words_per_ck)
+        col_queue = _queue(_order(col, cols, skewed=True), sizes[1], words_per_ck)
+    elif dataflow == "ws":
+        row, col = inputs, weights
+        row_queue = _queue(_order(row, rows, skewed=True), sizes[0], words_per_ck)
+        col_queue = _queue(_order(col, cols, skewed=False), sizes[1], words_per_ck)
+    else:
+        row, col = weights.T, inputs.T
+        row_queue = _queue(_order(row, rows, skewed=True), sizes[1], words_per_ck)
+        col_queue = _queue(_order(col, cols, skewed=False), sizes[0], words_per_ck)
+    drain = sizes[2] // 2
+    cycles, stalls, a, b = _step(
+        np.ascontiguousarray(row),
+        np.ascontiguousarray(col),
+        dataflow == "os",
+        t,
+        rows,
+        cols,
+        (row_queue.pointers, row_queue.lines),
+        _sizes(row_queue),
+        (col_queue.pointers, col_queue.lines),
+        _sizes(col_queue),
+        np.array([sizes[2], drain, words_per_ck], np.int64),
+    )
+    return FifoRun(cycles=int(cycles), stalls=int(stalls), moves=(int(a), int(b)))
+
+
+def _order(words: NDArray[np.int64], width: int, *, skewed: bool) -> NDArray[np.int64]:
+    """Words in the order of fetching, -1 where a port has none: blocks of `width` columns below each other,
+    read along diagonals if the operand enters skewed."""
+    time, space = words.shape
+    blocks = -(-space // width)
+    padded = np.full((time, blocks * width), -1, np.int64)
+    padded[:, :space] = words
+    stacked = padded.reshape(time, blocks, width).transpose(1, 0, 2).reshape(blocks * time, width)
+    if not skewed:
+        return stacked.ravel()
+    row, col = np.indices(stacked.shape)
+    return stacked.ravel()[np.lexsort((-row.ravel(), (row + col).ravel()))]
+
+
+def _queue(order: NDArray[np.int64], size: int, words_per_ck: int) -> _Queue:
+    each = -(-size // SETS)
+    words = order[order >= 0]
+    line = np.arange(len(words)) // each
+    lines = len(words) // each + 1
+    half = size - size // 2
+    pairs = np.unique(np.stack([words, line], axis=1), axis=0)
+    pointers = np.searchsorted(pairs[:, 0], np.arange(int(words.max()) + 2))
+    active = min(-(-half // each), lines)
+    return _Queue(
+        pointers=pointers.astype(np.int64),
+        lines=pairs[:, 1].astype(np.int64),
+        total=lines,
+        active=active,
+        moved=min(lines - active, -(-(size // 2) // each)),
+        refill_ck=-(-(size // 2) // words_per_ck),
+    )
+
+
+def _sizes(queue: _Queue) -> NDArray[np.int64]:
+    return np.array([queue.total, queue.active, queue.moved, queue.refill_ck], np.int64)
+
+
+@njit(cache=True)
+def _read(pointers, lines, sizes, state, word, clock):  # type: ignore[no-untyped-def]
+    """Clock at which the word is there, at least `clock`; moves the halves on until it is."""
+    while True:
+        start, end = state[START], state[END]
+        for at in range(pointers[word], pointers[word + 1]):
+            line = lines[at]
+            if start < end:
+                if start <= line < end:
+                    return clock
+            elif line >= start or line < end:
+                return clock
+        state[START] = (start + sizes[2]) % sizes[0]
+        state[END] = (state[START] + sizes[1]) % sizes[0]
+        state[LAST] += sizes[3]
+        state[MOVES] += 1
+        clock = max(clock, state[LAST] - 1)
+
+
+@njit(cache=True)
+def _step(row, col, streams, t, rows, cols, row_lines, row_sizes, col_lines, col_sizes, out):  # type: ignore[no-untyped-def]
+    """(clocks, stalls, moves of both operands), fold by fold, clock by clock."""
+    sr = row.shape[1]
+    sc = col.shape[1]
+    row_state = np.zeros(4, np.int64)
+    col_state = np.zeros(4, np.int64)
+    row_state[END], col_state[END] = row_sizes[1], col_sizes[1]
+    row_state[LAST] = col_state[LAST] = -1
+    size, half, rate = out[0], out[1], out[2]
+    free, filled, partial, drained = size, 0, 0, 0  # words; whole lines; words of the open line; clock
+    load = 0 if streams else rows
+    length = load + rows + cols + t - 2
+    first_out = t - 1 if streams else 2 * rows - 1
+    depth_out = rows if streams else t
+    clock, stalls, lines = 0, 0, 0
+    for left in range(0, sc, cols):
+        width = min(cols, sc - left)
+        for top in range(0, sr, rows):
+            height = min(rows, sr - top)
+            for at in range(length):
+                now = lines + stalls
+                late = now
+                reach = now
+                for r in range(height):
+                    step = at - load - r
+                    if 0 <= step < t:
+                        reach = _read(row_lines[0], row_lines[1], row_sizes, row_state, row[step, top + r], reach)
+                late = max(late, reach)
+                reach = now
+                if streams:
+                    for c in range(width):
+                        step = at - c
+                        if 0 <= step < t:
+                            reach = _read(
+                                col_lines[0], col_lines[1], col_sizes, col_state, col[step, left + c], reach
+                            )
+                elif at < rows and rows - 1 - at < height:
+                    for c in range(width):
+                        word = col[top + rows - 1 - at, left + c]
+                        reach = _read(col_lines[0], col_lines[1], col_sizes, col_state, word, reach)
+                late = max(late, reach)
+                reach = now
+                for c in range(width):
+                    step = at - first_out - c
+                    if step < 0 or step >= depth_out or (streams and rows - 1 - step >= height):
+                        continue
+                    free -= 1
+                    partial += 1
+                    if partial == rate:
+                        filled += 1
+                        partial = 0
+                    if reach < drained:
+                        if free <= 0:
+                            reach = drained
+                    elif free < size - half:
+                        if partial:
+                            filled += 1
+                        wide = min(filled, -(-half // rate))
+                        moved = wide * rate
+                        if partial and wide == filled:
+                            moved -= rate - partial
+                        partial = 0
+                        filled -= wide
+                        free += moved
+                        drained = reach + wide - 1
+                late = max(late, reach)
+                stalls += late - now
+                lines += 1
+                clock = now + 1 + late - now
+    return clock, stalls, row_state[MOVES], col_state[MOVES]
