@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pimsim.devices.npu.spec import NpuEnergy, NpuSpec
+from pimsim.devices.npu.spec import LOCAL, NpuEnergy, NpuSpec
 
 HOROWITZ_45NM = NpuEnergy(
     source="estimate: Horowitz, ISSCC 2014, 45 nm, 0.9 V: 8-bit multiply 0.2 and add 0.03 pJ, 16-bit float "
@@ -29,6 +29,7 @@ DNNWEAVER2 = NpuSpec(
     tck_fs=6_666_667,
     dataflow="ws",
     packing="channel",
+    timing=LOCAL,
     depthwise_columns=True,
     rate4=2,
     input_bytes=64 * 1024,
@@ -50,6 +51,7 @@ BITFUSION = NpuSpec(
     tck_fs=2_000_000,
     dataflow="ws",
     packing="channel",
+    timing=LOCAL,
     depthwise_columns=True,
     rate4=4,
     input_bytes=64 * 1024,

@@ -54,16 +54,16 @@ def single_fold_ck(rows: int, cols: int, t: int, dataflow: str) -> int:
 
 def period_ck(rows: int, t: int, timing: Timing) -> int:
     """Clocks from one fold to the next when they overlap."""
-    return max(ceil_div(t, timing.row_chunk) * timing.row_chunk, rows)
+    return max(ceil_div(t, timing.row_chunk) * timing.row_chunk, 1 if timing.local else rows)
 
 
 def array_clocks(rows: int, cols: int, folds: int, t: int, dataflow: str, timing: Timing) -> ArrayClocks:
     """`folds` folds of `t` streamed steps."""
-    one = single_fold_ck(rows, cols, t, dataflow)
+    one = single_fold_ck(rows, cols, t, "os" if timing.local else dataflow)
     if not timing.overlap:
         return ArrayClocks(folds=folds, issue_ck=folds * one, head_ck=0, tail_ck=0)
     period = period_ck(rows, t, timing)
-    head = rows if dataflow != "os" else 0
+    head = rows if dataflow != "os" and not timing.local else 0
     return ArrayClocks(
         folds=folds,
         issue_ck=folds * period,
@@ -170,3 +170,16 @@ def fold_report(m: int, n: int, k: int, rows: int, cols: int, dataflow: str, tim
         weight_reads=reads[dataflow][1],
         output_writes=m * n * (1 if dataflow == "os" else deep),
     )
+
+
+def loop_nest_clocks(loops: tuple[int, ...], overhead_ck: int) -> int:
+    """Clocks of nested counters, the longest innermost, that take `overhead_ck` more each time they end.
+
+    DNNWeaver v2 counts its array so, over (images, output channels / columns, rows and columns of pixels
+    and of
+    the kernel, input channels / rows).
+    """
+    clocks = 1
+    for count in sorted(loops, reverse=True):
+        clocks = overhead_ck + count * clocks
+    return clocks

@@ -18,7 +18,7 @@ from pimsim.devices.npu.array import ArrayClocks, factors, ideal_clocks, tile_cl
 from pimsim.devices.npu.layer import Layer
 from pimsim.devices.npu.memory import NEVER, Memory, Segments, memory_of, transfer_bytes
 from pimsim.devices.npu.spec import NpuSpec
-from pimsim.devices.npu.tiling import Step, Tiling, search, steps
+from pimsim.devices.npu.tiling import AUTO, Step, Tiling, search, steps
 from pimsim.errors import SpecError
 from pimsim.units import ceil_div
 
@@ -27,6 +27,8 @@ CAUSES = ("padding", "fill_drain", "first_load", "wait_load", "wait_store", "las
 first_load, last_store: nothing to compute yet or any more. wait_load, wait_store: for a scratchpad half.
 vector: the array waits for the vector unit."""
 INPUT, WEIGHT, OUTPUT = range(3)
+MOST_TRANSFERS = 6
+"""Transfers that one DMA engine works on at a time, if they are small."""
 REGION_BYTES = 64 * 2**20
 """Distance of the input, weight and output tensors in memory."""
 
@@ -68,12 +70,29 @@ class LayerRun:
 
 @dataclass(kw_only=True)
 class _Queue:
-    """Transfers of one DMA engine in order: (segments, base, step that needs or made it)."""
+    """Transfers of one DMA engine in order: (segments, base, step that needs it or clock it is ready)."""
 
     todo: list[tuple[Segments, int, int]]
     at: int = 0
-    running: int = 0
+    running: dict[int, int] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)
+
+    def may_start(self, budget_bytes: int) -> bool:
+        """Whether the next transfer may join those that run: they have less than the budget to move."""
+        held = sum(self.todo[at][0][0] * self.todo[at][0][1] for at in self.running.values())
+        return self.at < len(self.todo) and held < budget_bytes and len(self.running) < MOST_TRANSFERS
+
+    def start(self, number: int) -> None:
+        self.running[number] = self.at
+        self.at += 1
+
+    def end(self, number: int, clock: int) -> None:
+        """A transfer ended; those before it count first."""
+        self.done[self.running.pop(number)] = clock
+        while len(self.ends) in self.done:
+            before = self.ends[-1] if self.ends else 0
+            self.ends.append(max(before, self.done.pop(len(self.ends))))
 
 
 def simulate_layer(
@@ -102,15 +121,16 @@ def run_steps(
     queues = [_Queue(todo=loads[INPUT]), _Queue(todo=loads[WEIGHT])]
     store = _Queue(todo=[])
     numbers: dict[int, int] = {}
+    budget = spec.dma_window * memory.burst_bytes
+    region = REGION_BYTES + memory.stagger_bytes
     clocks = [tile_clocks(spec, layer, s.m, s.n, s.high, s.low, s.groups) for s in work]
     streamed = [factors(spec, layer, s.m, s.n, s.high, s.low, s.groups)[1] for s in work]
     issued: list[int] = []  # clock at which the array has taken all operands of a step
     left = start  # when the array can take the next step
     lost = dict.fromkeys(CAUSES, 0)
     last_out = now = start
-    done_stores = 0
-    total_stores = pieces[-1] + 1 if pieces else 0
-    while len(issued) < len(work) or done_stores < total_stores:
+    total_stores = sum(step.last_depth for step in work)
+    while len(issued) < len(work) or len(store.ends) < total_stores:
         moved = True
         upcoming = NEVER
         while moved:
@@ -118,25 +138,28 @@ def run_steps(
             upcoming = NEVER
             for operand in (INPUT, WEIGHT):
                 q = queues[operand]
-                if q.running or q.at == len(q.todo):
+                if not q.may_start(budget):
                     continue
-                before = q.at - 2
-                if before >= 0:
-                    last_use = uses[operand][before]
+                last_use = work[q.todo[q.at][2]].loads_after
+                if last_use == AUTO:
+                    last_use = uses[operand][q.at - 2] if q.at > 1 else -1
+                if last_use >= 0:
                     if last_use >= len(issued):
                         continue
                     if issued[last_use] > now:
                         upcoming = min(upcoming, issued[last_use])
                         continue
                 segments, base, _ = q.todo[q.at]
-                q.running = memory.start(now, segments, operand * REGION_BYTES + base, False)
-                numbers[q.running] = operand
+                number = memory.start(now, segments, operand * region + base, False)
+                q.start(number)
+                numbers[number] = operand
                 moved = True
-            if not store.running and store.at < len(store.todo):
+            if store.may_start(budget):
                 segments, base, ready = store.todo[store.at]
                 if ready <= now:
-                    store.running = memory.start(now, segments, OUTPUT * REGION_BYTES + base, True)
-                    numbers[store.running] = OUTPUT
+                    number = memory.start(now, segments, OUTPUT * region + base, True)
+                    store.start(number)
+                    numbers[number] = OUTPUT
                     moved = True
                 else:
                     upcoming = min(upcoming, ready)
@@ -146,9 +169,8 @@ def run_steps(
                     _load_end(queues[operand], _index(loads[operand], j)) for operand in (INPUT, WEIGHT)
                 ]
                 piece = pieces[j]
-                room = (
-                    start if piece < 2 else (store.ends[piece - 2] if len(store.ends) > piece - 2 else NEVER)
-                )
+                stored = piece - 2 if work[j].room_after == AUTO else work[j].room_after
+                room = start if stored < 0 else store.ends[stored] if stored < len(store.ends) else NEVER
                 if max(*arrived, room) < NEVER:
                     left, last_out = _issue(clocks[j], streamed[j], left, max(arrived), room, j == 0, lost)
                     issued.append(left)
@@ -160,14 +182,11 @@ def run_steps(
             for number, end in ended.items():
                 operand = numbers.pop(number)
                 q = store if operand == OUTPUT else queues[operand]
-                q.ends.append(end)
-                q.at += 1
-                q.running = 0
-                done_stores += operand == OUTPUT
+                q.end(number, end)
             now = max(now, min(ended.values()))
         elif upcoming < NEVER:
             now = upcoming
-        elif len(issued) < len(work) or done_stores < total_stores:
+        elif len(issued) < len(work) or len(store.ends) < total_stores:
             raise SpecError(
                 f"{spec.name}: layer {layer.name} is stuck at clock {now}: {len(issued)} of {len(work)} tiles"
             )
@@ -203,19 +222,20 @@ def _transfers(
     loads: list[list[tuple[Segments, int, int]]] = [[], []]
     uses: list[list[int]] = [[], []]
     pieces: list[int] = []
-    keys: list[tuple[int, ...] | None] = [None, None, None]
+    numbers: dict[tuple[int, ...], int] = {}
+    keys: list[tuple[int, ...] | None] = [None, None]
     for j, step in enumerate(work):
         for operand, key, segments, at in (
             (INPUT, step.input_key, step.input_segments, step.input_at),
             (WEIGHT, step.weight_key, step.weight_segments, step.weight_at),
         ):
-            if key != keys[operand]:
+            if key is not None and key != keys[operand]:
                 loads[operand].append((segments, at, j))
                 uses[operand].append(j)
                 keys[operand] = key
-            uses[operand][-1] = j
-        pieces.append((pieces[-1] if pieces else -1) + (step.output_key != keys[OUTPUT]))
-        keys[OUTPUT] = step.output_key
+            if uses[operand]:
+                uses[operand][-1] = j
+        pieces.append(numbers.setdefault(step.output_key, len(numbers)))
     return loads, uses, pieces
 
 

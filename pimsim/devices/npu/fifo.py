@@ -45,9 +45,7 @@ class _Queue:
     refill_ck: int
 
 
-def im2col(
-    h: int, w: int, kernel_h: int, kernel_w: int, channels: int, stride: int
-) -> NDArray[np.int64]:
+def im2col(h: int, w: int, kernel_h: int, kernel_w: int, channels: int, stride: int) -> NDArray[np.int64]:
     """(M, K) word numbers of a convolution's inputs without padding; K runs over rows, columns, channels."""
     out_h, out_w = -(-(h - kernel_h) // stride) + 1, -(-(w - kernel_w) // stride) + 1
     pixel = (np.arange(out_h)[:, None] * w + np.arange(out_w)) * stride
@@ -184,7 +182,9 @@ def _step(row, col, streams, t, rows, cols, row_lines, row_sizes, col_lines, col
                 for r in range(height):
                     step = at - load - r
                     if 0 <= step < t:
-                        reach = _read(row_lines[0], row_lines[1], row_sizes, row_state, row[step, top + r], reach)
+                        reach = _read(
+                            row_lines[0], row_lines[1], row_sizes, row_state, row[step, top + r], reach
+                        )
                 late = max(late, reach)
                 reach = now
                 if streams:

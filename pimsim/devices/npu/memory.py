@@ -28,7 +28,8 @@ Segments = tuple[int, int, int]
 class Memory(Protocol):
     """What the tiles in time need of a memory.
 
-    bytes_per_ck: its peak in bytes a clock of the NPU. burst_bytes: smallest access.
+    bytes_per_ck: its peak in bytes a clock of the NPU. burst_bytes: smallest access. stagger_bytes: tensors
+    so far apart (beyond a power of two) start in different banks.
     """
 
     @property
@@ -36,6 +37,9 @@ class Memory(Protocol):
 
     @property
     def burst_bytes(self) -> int: ...
+
+    @property
+    def stagger_bytes(self) -> int: ...
 
     def start(self, clock: int, segments: Segments, base: int, write: bool) -> int:
         """Begin a transfer at `clock`; its number."""
@@ -59,6 +63,7 @@ class FlatMemory:
             raise SpecError(f"memory of {bytes_per_ck} bytes a clock; wanted a positive rate")
         self.bytes_per_ck = bytes_per_ck
         self.burst_bytes = burst_bytes
+        self.stagger_bytes = 0
         self._latency = latency_ck
         self._free = 0.0
         self._ends: deque[tuple[int, int]] = deque()
@@ -82,7 +87,8 @@ class FlatMemory:
 class DramMemory:
     """Streams on command-accurate DRAM channels.
 
-    window: bursts in flight a transfer. Transfers run at the channels' own pace and contend there.
+    window: bursts in flight a transfer. Transfers run at the channels' own pace and contend there. A write is
+    done when its controller has taken it.
     """
 
     def __init__(self, config: MemoryConfig, tck_fs: int, *, window: int, path_ns: float) -> None:
@@ -91,7 +97,9 @@ class DramMemory:
         self._tck = tck_fs
         self._window = window
         self._path_ns = path_ns
-        self.burst_bytes = config.spec.geometry.burst_bytes
+        geometry = config.spec.geometry
+        self.burst_bytes = geometry.burst_bytes
+        self.stagger_bytes = geometry.row_bytes * geometry.bank_groups * config.channels * geometry.data_buses
         self.bytes_per_ck = config.spec.peak_bytes_per_s * config.channels * tck_fs * 1e-15
         self._capacity = config.spec.geometry.channel_bytes * config.channels
         self._numbers: dict[int, int] = {}
@@ -118,7 +126,7 @@ class DramMemory:
         )
         stream = Stream(
             kind="dma",
-            phases=(Phase(write=write, bursts=each * pieces, loops=loops),),
+            phases=(Phase(write=write, bursts=each * pieces, wait=not write, loops=loops),),
             bursts=each * pieces,
             window=self._window,
             gap_ps=0.0,
@@ -137,6 +145,11 @@ class DramMemory:
         ready, self._ready = self._ready, {}
         return ready
 
+    def drained(self) -> int:
+        """Run until nothing waits in any channel; the clock then."""
+        self._bench.drain()
+        return self._to_npu(self._bench.clock)
+
     def _run_to(self, limit: int, first: bool = False) -> None:
         """Run the channels to clock `limit`, or to the `first` end of a transfer; note the ends."""
         while self._bench.clock < limit:
@@ -149,18 +162,34 @@ class DramMemory:
 
 @lru_cache(maxsize=64)
 def mapping_of(geometry: DramGeometry, channels: int) -> AddressMapping:
-    """Two bursts a channel, then the next channel; columns, bank groups, banks, ranks, rows above them."""
-    if channels == 1:
-        return default_mapping(geometry)
-    bits = (channels - 1).bit_length()
-    if 1 << bits != channels:
-        raise SpecError(f"{channels} channels are no power of two; give an address mapping")
-    text = str(default_mapping(geometry))
-    column = (geometry.bursts_per_row - 1).bit_length()
-    head, found, tail = text.rpartition(f"column:{column}")
-    if not found or tail or column < 2:
-        raise SpecError(f"mapping {text}: wanted it to end in the columns")
-    return AddressMapping.parse(f"{head}column:{column - 1} channel:{bits} column:1", geometry.burst_bytes)
+    """Two bursts a channel, the channels in turn, then the bank groups, so that a walk meets each bank group
+    at a distance; columns, banks, ranks and rows above them. Pseudo channels take turns as channels do."""
+    bits = {
+        "row": (geometry.rows - 1).bit_length(),
+        "rank": (geometry.ranks - 1).bit_length(),
+        "bank": (geometry.banks_per_group - 1).bit_length(),
+        "column": (geometry.bursts_per_row - 1).bit_length() - 1,
+        "bankgroup": (geometry.bank_groups - 1).bit_length(),
+        "channel": (channels - 1).bit_length(),
+    }
+    counts = (
+        geometry.ranks,
+        geometry.banks_per_group,
+        geometry.bursts_per_row,
+        geometry.bank_groups,
+        channels,
+    )
+    if any(count & (count - 1) for count in counts) or bits["column"] < 1:
+        return default_mapping(geometry) if channels == 1 else _no_mapping(counts)
+    rows = "" if geometry.rows == 1 << bits["row"] else f"={geometry.rows}"
+    if geometry.data_buses > 1:  # ranks with buses of their own work side by side, as channels do
+        bits["rank"] = bits.pop("rank")
+    pieces = [f"{field}:{n}{rows if field == 'row' else ''}" for field, n in bits.items() if n]
+    return AddressMapping.parse(" ".join([*pieces, "column:1"]), geometry.burst_bytes)
+
+
+def _no_mapping(counts: tuple[int, ...]) -> AddressMapping:
+    raise SpecError(f"ranks, banks, bursts a row, bank groups, channels {counts}: wanted powers of two")
 
 
 def memory_config(dram: DramSpec, channels: int, controller: Controller | None = None) -> MemoryConfig:

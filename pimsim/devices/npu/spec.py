@@ -17,6 +17,7 @@ class Timing:
     overlap: the next fold enters while the last one drains (shadow registers for the stationary operand
       and for results); else a fold begins when the one before has left the array.
     row_chunk: streamed rows come in instructions of so many rows, the last one padded; 1: no padding.
+    local: every unit reads the stationary operand from a memory of its own, so no fold waits for it.
     head_ck: clocks from an idle array's operands to its first multiply, beyond loading the stationary
     operand.
     """
@@ -24,12 +25,14 @@ class Timing:
     name: str
     overlap: bool
     row_chunk: int = 1
+    local: bool = False
     head_ck: int = 0
 
 
 OVERLAP = Timing(name="overlap", overlap=True)
 SCALE_SIM = Timing(name="scale-sim", overlap=False)
-TIMINGS = {timing.name: timing for timing in (OVERLAP, SCALE_SIM)}
+LOCAL = Timing(name="local", overlap=True, local=True)
+TIMINGS = {timing.name: timing for timing in (OVERLAP, SCALE_SIM, LOCAL)}
 
 
 def timing(name: str) -> Timing:

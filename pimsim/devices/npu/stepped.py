@@ -43,7 +43,7 @@ def _starts(folds: int, t: int, rows: int, cols: int, dataflow: str, timing: Tim
     row on; in ws a column's load port takes one weight for every row, into registers that are free once the
     fold before has begun to stream.
     """
-    if timing.row_chunk != 1 or timing.head_ck:
+    if timing.row_chunk != 1 or timing.head_ck or timing.local:
         raise SpecError(f"timing {timing.name}: the stepped array moves single rows and has no head")
     operand: set[int] = set()
     column: set[int] = set()

@@ -71,6 +71,9 @@ class Tiling:
     reason: str = ""
 
 
+AUTO = -2
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One tile in time.
@@ -79,7 +82,10 @@ class Step:
     changes. m, n, high, low: rows, output channels, input channels at the layer's and in 4 bits; groups:
     products in the tile. *_segments: (pieces, bytes of each, bytes from one to the next) in memory;
     *_at: byte
-    of the tensor where the first piece lies.
+    of the tensor where the first piece lies. input_key None: works on what earlier tiles loaded.
+    loads_after: the tile that must be computed before this one's loads begin; room_after: the output
+    piece that
+    must be stored before this one computes. AUTO: the last but one of its kind, halves in turn.
     """
 
     groups: int
@@ -87,7 +93,7 @@ class Step:
     n: int
     high: int
     low: int
-    input_key: tuple[int, ...]
+    input_key: tuple[int, ...] | None
     weight_key: tuple[int, ...]
     output_key: tuple[int, ...]
     input_segments: tuple[int, int, int]
@@ -97,6 +103,8 @@ class Step:
     weight_at: int
     output_at: int
     last_depth: bool
+    loads_after: int = AUTO
+    room_after: int = AUTO
 
 
 def window(out: int, kernel: int, stride: int, dilation: int, size: int) -> int:
@@ -252,41 +260,46 @@ def _cut(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> _Grid:
 
 
 def _whole(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> _Grid:
-    """Tilings that hold several products whole."""
-    held = np.array(_sizes(layer.groups, 1), np.int64)
-    inputs, weights, outputs = (
-        -(-held * size // layer.groups)
-        for size in (layer.input_bytes, layer.weight_bytes, layer.output_bytes)
-    )
+    """Tilings that hold several products with all their channels, and all or some rows of pixels."""
+    sizes = [size for size in _sizes(layer.groups, 1) if size > 1]
+    lines = _sizes(layer.out_h, 1)
+    g, r = (axis.ravel() for axis in np.meshgrid(sizes, lines))
+    span = np.minimum(layer.in_h, (r - 1) * layer.stride + layer.dilation * (layer.kernel_h - 1) + 1)
+    inputs = -(-g * layer.images * span * layer.in_w * layer.in_ch * layer.stored_bits // 8)
+    weights = -(-g * layer.out_ch * layer.k * layer.stored_bits // 8)
+    outputs = -(-g * layer.images * r * layer.out_w * layer.out_ch * layer.out_bits // 8)
     fit = (
         (inputs <= spec.input_bytes // 2)
         & (weights <= spec.weight_bytes // 2)
         & (outputs <= spec.output_bytes // 2)
     )
+    g, r, inputs, weights, outputs = g[fit], r[fit], inputs[fit], weights[fit], outputs[fit]
     array = [
-        sum(count * _held(spec, layer, size) for count, size in _parts(layer.groups, int(groups)))
-        for groups in held
+        sum(
+            many * count * _held(spec, layer, size, high)
+            for many, size in _parts(layer.groups, int(held))
+            for count, high in _parts(layer.out_h, int(rows))
+        )
+        for held, rows in zip(g, r, strict=True)
     ]
-    ones = np.ones_like(held)
-    columns = np.stack(
-        [ones * layer.out_h, ones * layer.out_w, ones * layer.out_ch, ones * layer.in_ch, held, ones * 0], 1
-    )
-    tiles = -(-layer.groups // held)
+    parts, spots = -(-layer.groups // g), -(-layer.out_h // r)
+    ones = np.ones_like(g)
+    columns = np.stack([r, ones * layer.out_w, ones * layer.out_ch, ones * layer.in_ch, g, ones * 0], 1)
     return _grid(
         bytes_per_ck,
-        columns[fit],
-        np.array(array, np.float64)[fit],
-        np.full(int(fit.sum()), float(layer.input_bytes + layer.weight_bytes)),
+        columns,
+        np.array(array, np.float64),
+        (parts * (spots * inputs + weights)).astype(np.float64),
         layer.output_bytes,
-        (inputs + weights)[fit].astype(np.float64),
-        outputs[fit].astype(np.float64),
-        tiles[fit].astype(np.float64),
+        (inputs + weights).astype(np.float64),
+        outputs.astype(np.float64),
+        (parts * spots).astype(np.float64),
     )
 
 
-def _held(spec: NpuSpec, layer: Layer, groups: int) -> int:
-    high = layer.in_ch - layer.low_ch
-    return tile_clocks(spec, layer, layer.m, layer.out_ch, high, layer.low_ch, groups).issue_ck
+def _held(spec: NpuSpec, layer: Layer, groups: int, rows: int) -> int:
+    high, m = layer.in_ch - layer.low_ch, layer.images * rows * layer.out_w
+    return tile_clocks(spec, layer, m, layer.out_ch, high, layer.low_ch, groups).issue_ck
 
 
 def _factors(
@@ -398,27 +411,48 @@ def _step(layer: Layer, tiling: Tiling, group: int, image: int, y: int, x: int, 
 
 
 def _whole_groups(layer: Layer, tiling: Tiling) -> Iterator[Step]:
-    """Tiles that hold several products whole; their tensors lie group by group."""
+    """Tiles that hold several products; channels of a pixel lie side by side, products one after the
+    other."""
+    batched = layer.kind == "attention" or layer.kernel_h * layer.kernel_w * layer.in_w == 1
+    pixel, out_pixel = (_bytes(layer.groups * ch, layer.stored_bits) for ch in (layer.in_ch, layer.out_ch))
     for first in range(0, layer.groups, tiling.groups):
         held = min(tiling.groups, layer.groups - first)
-        share = layer.groups
-        yield Step(
-            groups=held,
-            m=layer.m,
-            n=layer.out_ch,
-            high=layer.in_ch - layer.low_ch,
-            low=layer.low_ch,
-            input_key=(first,),
-            weight_key=(first,),
-            output_key=(first,),
-            input_segments=(1, ceil_div(layer.input_bytes * held, share), 0),
-            weight_segments=(1, ceil_div(layer.weight_bytes * held, share), 0),
-            output_segments=(1, ceil_div(layer.output_bytes * held, share), 0),
-            input_at=layer.input_bytes * first // share,
-            weight_at=layer.weight_bytes * first // share,
-            output_at=layer.output_bytes * first // share,
-            last_depth=True,
-        )
+        for y in range(0, layer.out_h, tiling.rows):
+            rows = min(tiling.rows, layer.out_h - y)
+            lines = window(rows, layer.kernel_h, layer.stride, layer.dilation, layer.in_h)
+            spots, outs = layer.images * lines * layer.in_w, layer.images * rows * layer.out_w
+            inputs = _side_by_side(spots, held, layer.groups, layer.in_ch, layer.stored_bits, batched)
+            outputs = _side_by_side(outs, held, layer.groups, layer.out_ch, layer.out_bits, batched)
+            yield Step(
+                groups=held,
+                m=outs,
+                n=layer.out_ch,
+                high=layer.in_ch - layer.low_ch,
+                low=layer.low_ch,
+                input_key=(first, y),
+                weight_key=(first,),
+                output_key=(first, y),
+                input_segments=inputs,
+                weight_segments=(1, _bytes(held * layer.out_ch * layer.k, layer.stored_bits), 0),
+                output_segments=outputs,
+                input_at=layer.input_bytes * first // layer.groups
+                if batched
+                else y * layer.stride * layer.in_w * pixel + _bytes(first * layer.in_ch, layer.stored_bits),
+                weight_at=_bytes(first * layer.out_ch * layer.k, layer.stored_bits),
+                output_at=layer.output_bytes * first // layer.groups
+                if batched
+                else y * layer.out_w * out_pixel + _bytes(first * layer.out_ch, layer.out_bits),
+                last_depth=True,
+            )
+
+
+def _side_by_side(
+    spots: int, held: int, groups: int, channels: int, bits: int, batched: bool
+) -> tuple[int, int, int]:
+    """Segments of `held` of the groups' channels of `spots` pixels (or rows of products)."""
+    if batched or held == groups:
+        return 1, _bytes(spots * held * channels, bits), 0
+    return spots, _bytes(held * channels, bits), _bytes(groups * channels, bits)
 
 
 def _bytes(elements: int, bits: int) -> int:

@@ -1,0 +1,292 @@
+"""Hold the NPU to recorded runs of other simulators; the tables are described in
+`tests/reference/npu/README.md`.
+
+Each table is one file. What is compared exactly and what only in trend is said at each function; rows that
+are known to differ carry the reason in the name of their quantity.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pimsim.devices.npu import fifo
+from pimsim.devices.npu.array import fold_report, ideal_clocks
+from pimsim.devices.npu.layer import Layer, gemm
+from pimsim.devices.npu.network import array_layers
+from pimsim.devices.npu.peers import LoopNest, onnxim_gemm
+from pimsim.devices.npu.spec import SCALE_SIM, NpuSpec
+from pimsim.errors import SpecError
+from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
+from pimsim.trace.op import Operator, Trace
+from pimsim.trace.vision import vision_model
+
+Row = tuple[str, str, float, float, float]
+Line = dict[str, str]
+CONV_ODDITY = "ONNXim's convolutions read less than their weights; not compared"
+"""Rows without a shape that both sides agree on."""
+
+
+def validate_npu(folder: Path) -> Iterator[Row]:
+    """Rows (case, quantity, ours, reference, error) of every table that the folder has."""
+    found = False
+    for name, compare in TABLES.items():
+        path = folder / name
+        if path.is_file():
+            found = True
+            yield from compare(path)
+    if not found:
+        raise SpecError(f"validate npu: {folder} holds none of {', '.join(TABLES)}")
+
+
+def is_folder(folder: Path) -> bool:
+    """Whether a folder holds a table of reference runs."""
+    return any((folder / name).is_file() for name in TABLES)
+
+
+def _lines(path: Path, *columns: str) -> list[Line]:
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = csv.DictReader(file)
+        for column in columns:
+            if column not in (lines.fieldnames or ()):
+                raise SpecError(f"{path}:1: no column {column!r}; it has {', '.join(lines.fieldnames or ())}")
+        return list(lines)
+
+
+def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
+    error = ours / reference - 1 if reference else (0.0 if ours == reference else math.inf)
+    return case, quantity, float(ours), float(reference), error
+
+
+def _int(line: Line, name: str) -> int:
+    try:
+        return int(float(line[name]))
+    except ValueError:
+        raise SpecError(f"column {name}={line[name]!r}; wanted a number") from None
+
+
+def _shape(line: Line) -> tuple[int, int, int]:
+    return _int(line, "M"), _int(line, "N"), _int(line, "K")
+
+
+def _scale_sim_case(line: Line) -> str:
+    array = f"{line['array_rows']}x{line['array_cols']} {line['dataflow']}"
+    return f"scale-sim/{line['workload']}/{line['layer']} {array}"
+
+
+def scale_sim_compute(path: Path) -> Iterator[Row]:
+    """SCALE-Sim without memory: every count exact under its timing."""
+    for line in _lines(path, "M", "N", "K", "dataflow", "cycles_no_stall"):
+        rows, cols = _int(line, "array_rows"), _int(line, "array_cols")
+        said = fold_report(*_shape(line), rows, cols, line["dataflow"], SCALE_SIM)
+        case = _scale_sim_case(line)
+        yield _row(case, "scale-sim cycles without stalls", said.cycles, _int(line, "cycles_no_stall"))
+        yield _row(case, "scale-sim folds", said.folds, _int(line, "folds"))
+        digits = len(line["mapping_eff_pct"].partition(".")[2])
+        efficiency = round(100 * said.mapping_efficiency, digits)
+        yield _row(case, "scale-sim mapping efficiency [%]", efficiency, float(line["mapping_eff_pct"]))
+        for name, ours in (
+            ("ifmap_reads", said.input_reads),
+            ("filter_reads", said.weight_reads),
+            ("ofmap_writes_demanded", said.output_writes),
+        ):
+            yield _row(case, f"scale-sim sram_{name}", ours, _int(line, f"sram_{name}"))
+
+
+def scale_sim_stall_free(path: Path) -> Iterator[Row]:
+    """SCALE-Sim with memory that keeps up: clocks exact."""
+    for line in _lines(path, "M", "N", "K", "dataflow", "total_cycles_last_index"):
+        rows, cols = _int(line, "array_rows"), _int(line, "array_cols")
+        said = fold_report(*_shape(line), rows, cols, line["dataflow"], SCALE_SIM)
+        case = _scale_sim_case(line)
+        yield _row(
+            case, "scale-sim clocks, stall-free", said.cycles - 1, _int(line, "total_cycles_last_index")
+        )
+
+
+def scale_sim_bandwidth(path: Path) -> Iterator[Row]:
+    """SCALE-Sim with so many words a clock and operand: our stepped scratchpads with its refill."""
+    for line in _lines(path, "M", "N", "K", "dataflow", "dram_words_per_cycle_each_operand"):
+        m, n, k = _shape(line)
+        if line["kind"] == "conv":
+            sizes = [_int(line, key) for key in ("ifmap_h", "ifmap_w", "filt_h", "filt_w", "in_ch", "stride")]
+            inputs = fifo.im2col(*sizes)
+        else:
+            inputs = np.arange(m * k, dtype=np.int64).reshape(m, k)
+        rows, cols, rate = (
+            _int(line, key) for key in ("array_rows", "array_cols", "dram_words_per_cycle_each_operand")
+        )
+        words = tuple(_int(line, f"sram_{name}_kib") * 1024 for name in ("ifmap", "filter", "ofmap"))
+        said = fifo.run(inputs, n, rows, cols, line["dataflow"], (words[0], words[1], words[2]), rate)
+        case = f"{_scale_sim_case(line)} {rate} words a clock"
+        theirs = _int(line, "total_cycles_last_index")
+        yield _row(case, "scale-sim clocks, bandwidth-limited", said.cycles - 1, theirs)
+        least = fold_report(m, n, k, rows, cols, line["dataflow"], SCALE_SIM).cycles
+        yield _row(case, "scale-sim runs below the clocks without stalls", said.cycles < least, 0)
+
+
+def onnxim(path: Path) -> Iterator[Row]:
+    """ONNXim's GEMMs at its own tiling, on our array and command-accurate DRAM."""
+    configs_path = path.parent / "onnxim_configs.json"
+    try:
+        configs = json.loads(configs_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise SpecError(f"{configs_path}: cannot be read: {problem}") from None
+    for line in _lines(path, "config", "kind", "total_cycles", "tiling_outer_NCM_inner_NCM"):
+        case = f"onnxim/{line['config']}/{line['workload']}"
+        if line["kind"] != "gemm":
+            yield case, f"not supported: {CONV_ODDITY}", math.nan, math.nan, math.nan
+            continue
+        if line["config"] not in configs:
+            raise SpecError(f"{path}: configuration {line['config']!r} is not in {configs_path.name}")
+        cut = [int(size) for size in line["tiling_outer_NCM_inner_NCM"].split()]
+        clocks = onnxim_gemm(line["config"], configs[line["config"]], *_shape(line), cut[:3], cut[3:])
+        yield _row(case, "onnxim clocks", clocks, _int(line, "total_cycles"))
+
+
+def dnnweaver2(path: Path) -> Iterator[Row]:
+    """DNNWeaver v2: clocks and memory bits of its loop nest at its tiling; and our own array and search."""
+    for line in _lines(path, "array_n", "tiling", "order", "total_cycles"):
+        tiles = {name: (int(count), int(size)) for name, (count, size) in json.loads(line["tiling"]).items()}
+        nest = LoopNest(
+            array=_int(line, "array_n"),
+            interface_bits=_int(line, "mem_if_bits"),
+            bits=_int(line, "prec_bits"),
+            kernel=_int(line, "kernel"),
+            stride=_int(line, "stride"),
+            tiles=tiles,
+            order=line["order"].split(),
+        )
+        case = (
+            f"dnnweaver2/{line['workload']}/{line['layer']} {nest.array}x{nest.array} {nest.interface_bits} "
+            f"bits a clock, {nest.bits} bits"
+        )
+        moved = nest.moved()
+        yield _row(case, "dnnweaver2 clocks", nest.clocks(), _int(line, "total_cycles"))
+        yield _row(case, "dnnweaver2 memory bits read", sum(moved.values()), _int(line, "dram_read_bits"))
+        yield _row(case, "dnnweaver2 memory bits written", moved["sums"], _int(line, "dram_write_bits"))
+
+
+def zigzag(path: Path) -> Iterator[Row]:
+    """ZigZag: ideal clocks (multiply-adds over 32 x 32 units) exact; its latency never below them."""
+    spec = NpuSpec(
+        name="zigzag-1024",
+        source="zigzag-dse 3.9.1: both accelerators have 1024 units",
+        rows=32,
+        cols=32,
+        tck_fs=1_000_000,
+        dataflow="ws",
+        input_bytes=2,
+        weight_bytes=2,
+        output_bytes=2,
+        dram="",
+        channels=1,
+    )
+    for line in _lines(path, "workload", "layer", "ideal_cycles"):
+        case = f"zigzag/{line['accelerator']}/{line['workload']} {line['layer']}"
+        if line["M"]:
+            layer: Layer | None = gemm(*_shape(line))
+        else:
+            name = _torch_name(line["layer"])
+            known = {each.name: each for each in array_layers(vision_model(line["workload"]))}
+            layer = known.get(name)
+        if layer is None:
+            yield case, "not supported: no such layer in our table", math.nan, math.nan, math.nan
+        else:
+            yield _row(case, "zigzag ideal clocks", ideal_clocks(spec, layer), float(line["ideal_cycles"]))
+
+
+def _torch_name(node: str) -> str:
+    """`/layer2/layer2.0/downsample/downsample.0/Conv` names the module layer2.0.downsample.0."""
+    parts = node.strip("/").split("/")[:-1]
+    return ".".join(
+        part for part, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{part}.")
+    )
+
+
+# Language models
+
+LLAMA2_7B = LlmConfig(  # meta-llama/Llama-2-7b-hf config.json
+    name="llama-2-7b",
+    model_type="llama",
+    hidden_size=4096,
+    intermediate_size=11008,
+    num_hidden_layers=32,
+    num_attention_heads=32,
+    num_key_value_heads=32,
+    head_dim=128,
+    vocab_size=32000,
+)
+WIDTHS = {"bf16": ("bf16", "bf16"), "int8": ("int8", "int8"), "w4a16": ("int4", "bf16")}
+"""Weight and activation types of the table's `bits`."""
+
+
+def llm(path: Path) -> Iterator[Row]:
+    """Time per token and to the first token on an array with a flat memory, beside two analytical tools.
+
+    The row's peak is an array that is fed perfectly; every operator takes the longer of its multiply-adds and
+    its bytes, weights and KV cache once, 1 GB/s being 10^9. GenZ divides by 2^30 (7 % fewer ms a token), and
+    charges the embedding as a product over the vocabulary and the classifier on every prompt token;
+    LLM-Viewer sends every intermediate through memory, which we do not.
+    """
+    for line in _lines(path, "model", "bits", "prompt_tokens", "ttft_ms", "tpot_ms", "mem_gb_per_s"):
+        config = _llama(line["model"])
+        weights, activations = WIDTHS[line["bits"]]
+        prompt = _int(line, "prompt_tokens")
+        rate = float(line["mem_gb_per_s"]) * 1e9
+        peak = float(line["peak_int8_tops" if line["bits"] == "int8" else "peak_fp16_tflops"]) * 1e12 / 2
+        decode = decode_trace(
+            config, prompt, weight_dtype=weights, activation_dtype="bf16", kv_dtype=activations
+        )
+        prefill = prefill_trace(
+            config, prompt, weight_dtype=weights, activation_dtype="bf16", kv_dtype=activations
+        )
+        case = f"llm/{line['peer'].split()[0]}/{line['device']}/{config.name} {line['bits']} {prompt} tokens"
+        genz = line["peer"].startswith("genz")
+        note = " (GenZ: GiB for GB)" if genz else " (LLM-Viewer: intermediates through memory)"
+        tpot = 1e3 * sum(_seconds(decode, op, rate, peak) for op in decode.operators)
+        yield _row(case, f"llm ms a token{note}", tpot, float(line["tpot_ms"]))
+        ttft = 1e3 * sum(_seconds(prefill, op, rate, peak) for op in prefill.operators)
+        note = " (GenZ: embedding and classifier as products of all tokens)" if genz else note
+        yield _row(case, f"llm ms to the first token{note}", ttft, float(line["ttft_ms"]))
+        read = sum(t.bytes for t in decode.weights() if not _table_only(decode, t.name))
+        yield _row(case, "llm runs below weight bytes over bandwidth", tpot < 1e3 * read / rate, 0)
+
+
+def _llama(name: str) -> LlmConfig:
+    short = name.split("/")[-1].lower()
+    return LLAMA2_7B if short.startswith("llama-2-7b") else load_config(short)
+
+
+def _table_only(trace: Trace, tensor: str) -> bool:
+    """Whether a weight is only looked up in, not read whole."""
+    users = [op.kind for op in trace.operators if tensor in op.inputs]
+    return users == ["gather"]
+
+
+def _seconds(trace: Trace, op: Operator, bytes_per_s: float, macs_per_s: float) -> float:
+    cost = trace.cost(op)
+    if op.kind not in ("matmul", "attention"):
+        return 0.0  # vector work hides behind the next operator's weights
+    held = {t.name: t for t in trace.tensors}
+    loaded = sum(held[name].bytes for name in op.inputs if held[name].role == "weight")
+    if op.kind == "attention":
+        loaded = cost.bytes_read - held[op.inputs[0]].bytes
+    return max(loaded / bytes_per_s, cost.flops / 2 / macs_per_s)
+
+
+TABLES: dict[str, Callable[[Path], Iterator[Row]]] = {
+    "scalesim3_compute.csv": scale_sim_compute,
+    "scalesim3_memory_stallfree.csv": scale_sim_stall_free,
+    "scalesim3_memory_bandwidth.csv": scale_sim_bandwidth,
+    "onnxim.csv": onnxim,
+    "dnnweaver2.csv": dnnweaver2,
+    "zigzag.csv": zigzag,
+    "llm_analytical.csv": llm,
+}
+"""File -> comparison."""
