@@ -100,21 +100,22 @@ def test_a_layer_that_fits_takes_the_array_alone_when_memory_is_fast():
 
 
 def test_double_buffering_by_hand():
-    # Three tiles of one fold each. A load of 16 + 64 bytes takes 80 clocks at a byte a clock, and the array 8
-    # (weights in, period 8), so it waits; weights of the next tile load while a tile is computed.
-    # Inputs 2x8 = 16 B once, weights 8x8 = 64 B a tile, outputs 2x8 = 16 B a tile.
+    # Three tiles of one fold; a byte a clock, first come first served. Inputs 16 B, weights 64 B and outputs
+    # 16 B a tile. Array: 8 clocks to load weights when idle, 8 to issue, 8 more until the last result.
     spec = replace(SMALL, input_bytes=32, weight_bytes=128, output_bytes=32)
     layer = gemm(2, 24, 8)
     tiling = replace(search(spec, layer, 1.0), rows=2, out_ch=8, in_ch=8, channels_outside=False)
     run = run_steps(spec, layer, list(steps(layer, tiling)), FlatMemory(1.0))
-    # First load ends at 80; tile 0 starts at 80 + 8 (head) and ends issuing at 96. Loads share the
-    # memory first
-    # come first served: weights 1 end at 144, weights 2 (their half is free at 96) follow at 208 unless
-    # stores go
-    # between: tile 0 is out at 96 + tail (8 + 8 + 2 - 2 - 8 = 8) = 104, its store is queued behind weights 1.
+    # loads: inputs to 16, weights 0 to 80, weights 1 to 144. Tile 0: 80 + 8 + 8 = 96, out at 104, stored
+    # behind
+    # weights 1 until 160. Weights 2 begin at 144 behind that store: 224. Tile 1: 144 + 16 = 160, out at
+    # 168, stored
+    # behind weights 2 until 240. Tile 2: 224 + 16 = 240, out at 248, stored until 264.
     assert run.tiles == 3
+    assert run.clocks == 264
     assert run.lost_ck["first_load"] == 80
-    assert run.clocks >= 16 + 3 * 64 + 3 * 16
+    assert run.lost_ck["wait_load"] == (144 - 96) + (224 - 160)
+    assert run.lost_ck["last_store"] == 16
     assert run.dram_bytes == (16, 192, 48)
 
 
