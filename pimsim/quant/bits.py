@@ -40,7 +40,8 @@ def bits_of(peak: Int, *, signed: bool = True) -> NDArray[np.int64]:
 
 def shift_of(peak: Int, *, signed: bool = True) -> NDArray[np.int64]:
     """Position of the four effective bits for magnitudes up to `peak`: 0 to 4."""
-    return np.minimum(np.maximum(0, bits_of(peak, signed=signed) - 4), PLAIN_SHIFT)
+    shift: NDArray[np.int64] = np.minimum(np.maximum(0, bits_of(peak, signed=signed) - 4), PLAIN_SHIFT)
+    return shift
 
 
 def extract(codes: Int, shift: Int, *, signed: bool = True) -> NDArray[np.int64]:
@@ -48,7 +49,8 @@ def extract(codes: Int, shift: Int, *, signed: bool = True) -> NDArray[np.int64]
     q, s = np.asarray(codes, np.int64), np.asarray(shift, np.int64)
     half = np.where(s > 0, 1 << np.maximum(s - 1, 0), 0)
     low, high = LOW_SIGNED if signed else LOW_UNSIGNED
-    return np.clip((q + half) >> s, low, high)
+    values: NDArray[np.int64] = np.clip((q + half) >> s, low, high)
+    return values
 
 
 def lowered(codes: Int, shift: Int, *, signed: bool = True) -> NDArray[np.int64]:

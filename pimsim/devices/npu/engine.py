@@ -100,10 +100,11 @@ def simulate_layer(
 ) -> LayerRun:
     """Run one layer from clock `start`, when nothing else runs.
 
-    memory: the part's own DRAM if not given. tiling: the best of `search` if not given.
+    memory: the part's own DRAM if not given. tiling: the best of `search` if not given, for the layer without
+    4-bit channels: the ratio changes at run time, tiles and traffic do not.
     """
     held = memory or memory_of(spec)
-    cut = tiling or search(spec, layer, round(held.bytes_per_ck, 6))
+    cut = tiling or search(spec, layer.with_low(0), round(held.bytes_per_ck, 6))
     return run_steps(spec, layer, list(steps(layer, cut)), held, tiling=cut, start=start)
 
 

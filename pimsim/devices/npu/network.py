@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from pimsim.devices.npu.array import layer_clocks
 from pimsim.devices.npu.engine import CAUSES, REGION_BYTES, LayerRun, energy, simulate_layer
 from pimsim.devices.npu.layer import Layer, conv, gemm
-from pimsim.devices.npu.memory import NEVER, Memory, memory_of
+from pimsim.devices.npu.memory import NEVER, FlatMemory, Memory, memory_of
 from pimsim.devices.npu.spec import NpuSpec
 from pimsim.trace.vision import CONV_KINDS, VECTOR_KINDS, VisionLayer, VisionModel
 from pimsim.units import ceil_div
@@ -157,14 +158,17 @@ def run_network(
     stored_bits: int = 8,
     images: int = 1,
     low: Callable[[VisionLayer], int] | None = None,
-    memory: Memory | None = None,
+    memory: Memory | float | None = None,
     vector: bool = True,
 ) -> NetworkRun:
     """Run a network layer by layer on one memory.
 
-    low: input channels of a layer that are computed in 4 bits. vector: False leaves out the vector
-    unit's work.
+    low: input channels of a layer that are computed in 4 bits. memory: the part's DRAM if not given; a
+    number is a flat memory of so many bytes a clock, on which equal layers are run once. vector: False
+    leaves out the vector unit's work.
     """
+    if isinstance(memory, int | float):
+        return _run_flat(spec, model, float(memory), bits, stored_bits, images, low, vector)
     held = memory or memory_of(spec)
     clock = 0
     runs: list[LayerRun] = []
@@ -179,6 +183,40 @@ def run_network(
         clock += run.clocks
         runs.append(run)
     return NetworkRun(name=model.name, part=spec, layers=tuple(runs))
+
+
+def _run_flat(
+    spec: NpuSpec,
+    model: VisionModel,
+    rate: float,
+    bits: int,
+    stored_bits: int,
+    images: int,
+    low: Callable[[VisionLayer], int] | None,
+    vector: bool,
+) -> NetworkRun:
+    runs = []
+    for layer in model.layers:
+        nameless = replace(layer, name="", stream="", writes="", parameters=0)
+        if layer.kind in VECTOR_KINDS:
+            if not vector:
+                continue
+            run = _flat_vector(spec, nameless, rate, images)
+        else:
+            made = npu_layer(nameless, bits=bits, stored_bits=stored_bits, images=images)
+            run = _flat_layer(spec, made.with_low(low(layer)) if low else made, rate)
+        runs.append(replace(run, name=layer.name))
+    return NetworkRun(name=model.name, part=spec, layers=tuple(runs))
+
+
+@lru_cache(maxsize=4096)
+def _flat_layer(spec: NpuSpec, layer: Layer, rate: float) -> LayerRun:
+    return simulate_layer(spec, layer, FlatMemory(rate))
+
+
+@lru_cache(maxsize=4096)
+def _flat_vector(spec: NpuSpec, layer: VisionLayer, rate: float, images: int) -> LayerRun:
+    return run_vector(spec, layer, FlatMemory(rate), 0, images=images)
 
 
 def array_only_clocks(spec: NpuSpec, layers: Iterable[Layer]) -> int:

@@ -214,7 +214,7 @@ def _cut(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> _Grid:
     pixels = [(rows, layer.out_w) for rows in _sizes(layer.out_h, 1)]
     pixels += [(1, cols) for cols in _sizes(layer.out_w, 1) if cols < layer.out_w]
     channels = _sizes(layer.out_ch, spec.cols if spec.dataflow != "is" else 1)
-    depths = _sizes(layer.in_ch, spec.rows * (spec.rate4 if layer.low_ch or layer.bits == 4 else 1))
+    depths = _sizes(layer.in_ch, spec.rows * spec.rate4)
     p, c, d, o = (
         axis.ravel()
         for axis in np.meshgrid(range(len(pixels)), range(len(channels)), range(len(depths)), (0, 1))
