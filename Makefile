@@ -30,9 +30,10 @@ lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/results.md
+bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/results*.md
 	$(BIN)/python -m pytest -q -s -m bench
 	$(BIN)/python benchmarks/dram_speed.py
+	$(BIN)/python benchmarks/npu_speed.py
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

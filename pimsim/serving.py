@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.devices.npu.memory import Memory
 from pimsim.devices.npu.network import run_network
 from pimsim.devices.npu.spec import NpuSpec
 from pimsim.errors import SpecError
@@ -84,15 +83,14 @@ def service_times(
     ratios: Sequence[float],
     max_batch: int = 1,
     *,
-    memory: Callable[[], Memory | float] | None = None,
+    memory: float | None = None,
 ) -> ServiceTimes:
-    """Times of batches of a network on an NPU; memory: makes the memory of each run, else the part's DRAM."""
+    """Times of batches of a network on an NPU; memory: bytes a clock of a flat one, else the part's DRAM."""
     table = np.zeros((len(ratios), max_batch), np.int64)
     for r, ratio in enumerate(ratios):
         for images in range(1, max_batch + 1):
-            held = memory() if memory is not None else None
             low = low_channels(model, ratio, spec.group_channels)
-            table[r, images - 1] = run_network(spec, model, images=images, low=low, memory=held).time_ps
+            table[r, images - 1] = run_network(spec, model, images=images, low=low, memory=memory).time_ps
     return ServiceTimes(ratios=tuple(ratios), batch_ps=table, switch_ps=switch_ps(spec, model))
 
 

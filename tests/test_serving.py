@@ -78,7 +78,7 @@ def test_the_controller_follows_the_load():
 
 def test_service_times_come_from_the_array():
     spec, model = part("mobile-64x64", NpuSpec), vision_model("cifar_resnet20")
-    service = service_times(spec, model, (0.0, 1.0), 3, memory=lambda: 64.0)
+    service = service_times(spec, model, (0.0, 1.0), 3, memory=64.0)
     assert service.batch_ps.shape == (2, 3)
     assert (service.batch_ps[1] <= service.batch_ps[0]).all()
     assert (np.diff(service.batch_ps, axis=1) > 0).all()

@@ -32,7 +32,7 @@ PAPER_ACCURACY = (84.72, 84.64)
 def run(progress: Callable[[float, str], None]) -> Report:
     """Median latency by second: INT8, all 4-bit, and the controller."""
     service = service_times(
-        part(NPU, NpuSpec), vision_model(MODEL), SHARES, MAX_BATCH, memory=lambda: MEMORY_BYTES_PER_CK
+        part(NPU, NpuSpec), vision_model(MODEL), SHARES, MAX_BATCH, memory=MEMORY_BYTES_PER_CK
     )
     arrive = changing_arrivals(PIECES, seed=0)
     policies = {

@@ -84,6 +84,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 title="Time by share of 4-bit channels",
                 x_label="4-bit channels [%]",
                 y_label="time over time at 0 %",
+                y_from=0.5,
             )
         },
         leaves_out=LEAVES_OUT,

@@ -21,7 +21,7 @@ DERIVED_RATIOS = {0.7: 1.61, 0.8: 1.55, 0.9: 1.48, 0.95: 1.46}
 
 def run(progress: Callable[[float, str], None]) -> Report:
     """Median and 90th percentile under Poisson load, service times from the simulated array."""
-    service = service_times(array(), vision_model(MODEL), SHARES, memory=lambda: INTERFACE_BYTES_PER_CK)
+    service = service_times(array(), vision_model(MODEL), SHARES, memory=INTERFACE_BYTES_PER_CK)
     times = service.batch_ps[:, 0]
     capacity = service.capacity_per_s(0)
     rows = []

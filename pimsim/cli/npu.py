@@ -64,9 +64,7 @@ def npu(
         raise typer.BadParameter(
             "give one of --gemm, --conv and --model", param_hint="'--gemm' / '--conv' / '--model'"
         )
-    from pimsim.devices.npu.engine import simulate_layer
-    from pimsim.devices.npu.memory import FlatMemory, memory_of
-    from pimsim.devices.npu.network import run_network
+    from pimsim.devices.npu.network import layer_once, run_network
     from pimsim.quant.plan import low_channels
     from pimsim.report.report import json_text
     from pimsim.report.tables import print_frame
@@ -74,7 +72,6 @@ def npu(
 
     spec = _spec(part, array, dataflow, timing)
     width, ratio = _bits(bits)
-    memory = FlatMemory(bandwidth) if bandwidth is not None else memory_of(spec)
     if model is not None:
         network = vision_model(model)
         low = low_channels(network, ratio, spec.group_channels) if ratio else None
@@ -85,7 +82,7 @@ def npu(
             stored_bits=max(width, 8) if ratio else width,
             images=batch,
             low=low,
-            memory=memory,
+            memory=bandwidth,
         )
         said = _summary(spec, model, bits, list(ran.layers))
         layers = [_layer_row(run) for run in ran.layers]
@@ -96,7 +93,7 @@ def npu(
             from pimsim.quant.plan import rounded_channels
 
             layer = layer.with_low(rounded_channels(layer.in_ch, ratio, spec.group_channels))
-        run = simulate_layer(spec, layer, memory)
+        run = layer_once(spec, layer, bandwidth)
         said = _summary(spec, layer.name, bits, [run])
         layers = []
         cut = run.tiling

@@ -38,9 +38,10 @@ def line_chart(
             part[x],
             part[y],
             color=SPARE_COLOURS[i % len(SPARE_COLOURS)],
-            marker=SPARE_MARKERS[i % len(SPARE_MARKERS)] if markers else None,
+            marker=SPARE_MARKERS[(i + i // len(SPARE_MARKERS)) % len(SPARE_MARKERS)] if markers else None,
             markersize=5,
             linewidth=1.8,
+            linestyle="-" if i < len(SPARE_COLOURS) else "--",
             label=str(name),
         )
         handles.append(line)

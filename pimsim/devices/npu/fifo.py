@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pimsim.devices.npu.array import spatial
 
 SETS = 100
-START, END, LAST, MOVES = range(4)
+START, LAST, MOVES = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +35,12 @@ class FifoRun:
 
 @dataclass(frozen=True, kw_only=True)
 class _Queue:
-    """Where each word lies in the order of fetching: `lines[pointers[w]:pointers[w + 1]]`, and the sizes."""
+    """Words in the order of fetching, and (sets in all, sets of the half that is read, sets that a move
+    brings,
+    clocks of a move, words of a set)."""
 
-    pointers: NDArray[np.int64]
-    lines: NDArray[np.int64]
-    total: int
-    active: int
-    moved: int
-    refill_ck: int
+    words: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
 
 def im2col(h: int, w: int, kernel_h: int, kernel_w: int, channels: int, stride: int) -> NDArray[np.int64]:
@@ -90,10 +88,10 @@ def run(
         t,
         rows,
         cols,
-        (row_queue.pointers, row_queue.lines),
-        _sizes(row_queue),
-        (col_queue.pointers, col_queue.lines),
-        _sizes(col_queue),
+        row_queue.words,
+        row_queue.sizes,
+        col_queue.words,
+        col_queue.sizes,
         np.array([sizes[2], drain, words_per_ck], np.int64),
     )
     return FifoRun(cycles=int(cycles), stalls=int(stalls), moves=(int(a), int(b)))
@@ -115,54 +113,47 @@ def _order(words: NDArray[np.int64], width: int, *, skewed: bool) -> NDArray[np.
 
 def _queue(order: NDArray[np.int64], size: int, words_per_ck: int) -> _Queue:
     each = -(-size // SETS)
-    words = order[order >= 0]
-    line = np.arange(len(words)) // each
+    words = np.ascontiguousarray(order[order >= 0])
     lines = len(words) // each + 1
-    half = size - size // 2
-    pairs = np.unique(np.stack([words, line], axis=1), axis=0)
-    pointers = np.searchsorted(pairs[:, 0], np.arange(int(words.max()) + 2))
-    active = min(-(-half // each), lines)
-    return _Queue(
-        pointers=pointers.astype(np.int64),
-        lines=pairs[:, 1].astype(np.int64),
-        total=lines,
-        active=active,
-        moved=min(lines - active, -(-(size // 2) // each)),
-        refill_ck=-(-(size // 2) // words_per_ck),
-    )
-
-
-def _sizes(queue: _Queue) -> NDArray[np.int64]:
-    return np.array([queue.total, queue.active, queue.moved, queue.refill_ck], np.int64)
+    active = min(-(-(size - size // 2) // each), lines)
+    moved = min(lines - active, -(-(size // 2) // each))
+    refill_ck = -(-(size // 2) // words_per_ck)
+    return _Queue(words=words, sizes=np.array([lines, active, moved, refill_ck, each], np.int64))
 
 
 @njit(cache=True)
-def _read(pointers, lines, sizes, state, word, clock):  # type: ignore[no-untyped-def]
+def _count(words, sizes, held, start, by):  # type: ignore[no-untyped-def]
+    """Add `by` to the count of every word in the sets that are read when the first of them is `start`."""
+    for k in range(sizes[1]):
+        line = (start + k) % sizes[0]
+        for at in range(line * sizes[4], min((line + 1) * sizes[4], len(words))):
+            held[words[at]] += by
+
+
+@njit(cache=True)
+def _read(words, sizes, held, state, word, clock):  # type: ignore[no-untyped-def]
     """Clock at which the word is there, at least `clock`; moves the halves on until it is."""
-    while True:
-        start, end = state[START], state[END]
-        for at in range(pointers[word], pointers[word + 1]):
-            line = lines[at]
-            if start < end:
-                if start <= line < end:
-                    return clock
-            elif line >= start or line < end:
-                return clock
-        state[START] = (start + sizes[2]) % sizes[0]
-        state[END] = (state[START] + sizes[1]) % sizes[0]
+    while held[word] == 0:
+        _count(words, sizes, held, state[START], -1)
+        state[START] = (state[START] + sizes[2]) % sizes[0]
+        _count(words, sizes, held, state[START], 1)
         state[LAST] += sizes[3]
         state[MOVES] += 1
         clock = max(clock, state[LAST] - 1)
+    return clock
 
 
 @njit(cache=True)
-def _step(row, col, streams, t, rows, cols, row_lines, row_sizes, col_lines, col_sizes, out):  # type: ignore[no-untyped-def]
+def _step(row, col, streams, t, rows, cols, row_words, row_sizes, col_words, col_sizes, out):  # type: ignore[no-untyped-def]
     """(clocks, stalls, moves of both operands), fold by fold, clock by clock."""
     sr = row.shape[1]
     sc = col.shape[1]
-    row_state = np.zeros(4, np.int64)
-    col_state = np.zeros(4, np.int64)
-    row_state[END], col_state[END] = row_sizes[1], col_sizes[1]
+    row_state = np.zeros(3, np.int64)
+    col_state = np.zeros(3, np.int64)
+    row_held = np.zeros(row_words.max() + 1, np.int64)
+    col_held = np.zeros(col_words.max() + 1, np.int64)
+    _count(row_words, row_sizes, row_held, 0, 1)
+    _count(col_words, col_sizes, col_held, 0, 1)
     row_state[LAST] = col_state[LAST] = -1
     size, half, rate = out[0], out[1], out[2]
     free, filled, partial, drained = size, 0, 0, 0  # words; whole lines; words of the open line; clock
@@ -182,9 +173,7 @@ def _step(row, col, streams, t, rows, cols, row_lines, row_sizes, col_lines, col
                 for r in range(height):
                     step = at - load - r
                     if 0 <= step < t:
-                        reach = _read(
-                            row_lines[0], row_lines[1], row_sizes, row_state, row[step, top + r], reach
-                        )
+                        reach = _read(row_words, row_sizes, row_held, row_state, row[step, top + r], reach)
                 late = max(late, reach)
                 reach = now
                 if streams:
@@ -192,12 +181,12 @@ def _step(row, col, streams, t, rows, cols, row_lines, row_sizes, col_lines, col
                         step = at - c
                         if 0 <= step < t:
                             reach = _read(
-                                col_lines[0], col_lines[1], col_sizes, col_state, col[step, left + c], reach
+                                col_words, col_sizes, col_held, col_state, col[step, left + c], reach
                             )
                 elif at < rows and rows - 1 - at < height:
                     for c in range(width):
                         word = col[top + rows - 1 - at, left + c]
-                        reach = _read(col_lines[0], col_lines[1], col_sizes, col_state, word, reach)
+                        reach = _read(col_words, col_sizes, col_held, col_state, word, reach)
                 late = max(late, reach)
                 reach = now
                 for c in range(width):

@@ -158,65 +158,47 @@ def run_network(
     stored_bits: int = 8,
     images: int = 1,
     low: Callable[[VisionLayer], int] | None = None,
-    memory: Memory | float | None = None,
+    memory: float | None = None,
     vector: bool = True,
 ) -> NetworkRun:
-    """Run a network layer by layer on one memory.
+    """Run a network layer by layer; each begins on an idle memory, so equal layers are run once.
 
-    low: input channels of a layer that are computed in 4 bits. memory: the part's DRAM if not given; a
-    number is a flat memory of so many bytes a clock, on which equal layers are run once. vector: False
-    leaves out the vector unit's work.
+    low: input channels of a layer that are computed in 4 bits. memory: the part's DRAM channels, or a flat
+    memory of so many bytes a clock. vector: False leaves out the vector unit's work.
     """
-    if isinstance(memory, int | float):
-        return _run_flat(spec, model, float(memory), bits, stored_bits, images, low, vector)
-    held = memory or memory_of(spec)
-    clock = 0
     runs: list[LayerRun] = []
-    for layer in model.layers:
-        if layer.kind in VECTOR_KINDS:
-            if not vector:
-                continue
-            run = run_vector(spec, layer, held, clock, images=images)
-        else:
-            made = npu_layer(layer, bits=bits, stored_bits=stored_bits, images=images)
-            run = simulate_layer(spec, made.with_low(low(layer)) if low else made, held, start=clock)
-        clock += run.clocks
-        runs.append(run)
-    return NetworkRun(name=model.name, part=spec, layers=tuple(runs))
-
-
-def _run_flat(
-    spec: NpuSpec,
-    model: VisionModel,
-    rate: float,
-    bits: int,
-    stored_bits: int,
-    images: int,
-    low: Callable[[VisionLayer], int] | None,
-    vector: bool,
-) -> NetworkRun:
-    runs = []
     for layer in model.layers:
         nameless = replace(layer, name="", stream="", writes="", parameters=0)
         if layer.kind in VECTOR_KINDS:
             if not vector:
                 continue
-            run = _flat_vector(spec, nameless, rate, images)
+            run = _vector_once(spec, nameless, memory, images)
         else:
             made = npu_layer(nameless, bits=bits, stored_bits=stored_bits, images=images)
-            run = _flat_layer(spec, made.with_low(low(layer)) if low else made, rate)
+            run = layer_once(spec, made.with_low(low(layer)) if low else made, memory)
         runs.append(replace(run, name=layer.name))
     return NetworkRun(name=model.name, part=spec, layers=tuple(runs))
 
 
-@lru_cache(maxsize=4096)
-def _flat_layer(spec: NpuSpec, layer: Layer, rate: float) -> LayerRun:
-    return simulate_layer(spec, layer, FlatMemory(rate))
+def _memory(spec: NpuSpec, rate: float | None) -> Memory:
+    return memory_of(spec) if rate is None else FlatMemory(rate)
 
 
 @lru_cache(maxsize=4096)
-def _flat_vector(spec: NpuSpec, layer: VisionLayer, rate: float, images: int) -> LayerRun:
-    return run_vector(spec, layer, FlatMemory(rate), 0, images=images)
+def layer_once(spec: NpuSpec, layer: Layer, rate: float | None) -> LayerRun:
+    """`simulate_layer` on an idle memory, kept for layers that are equal."""
+    return simulate_layer(spec, layer, _memory(spec, rate))
+
+
+@lru_cache(maxsize=4096)
+def _vector_once(spec: NpuSpec, layer: VisionLayer, rate: float | None, images: int) -> LayerRun:
+    return run_vector(spec, layer, _memory(spec, rate), 0, images=images)
+
+
+def forget() -> None:
+    """Drop what is kept of layers that ran."""
+    layer_once.cache_clear()
+    _vector_once.cache_clear()
 
 
 def array_only_clocks(spec: NpuSpec, layers: Iterable[Layer]) -> int:
