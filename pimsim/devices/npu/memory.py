@@ -185,7 +185,25 @@ def mapping_of(geometry: DramGeometry, channels: int) -> AddressMapping:
     if geometry.data_buses > 1:  # ranks with buses of their own work side by side, as channels do
         bits["rank"] = bits.pop("rank")
     pieces = [f"{field}:{n}{rows if field == 'row' else ''}" for field, n in bits.items() if n]
-    return AddressMapping.parse(" ".join([*pieces, "column:1"]), geometry.burst_bytes)
+    text = " ".join([*pieces, "column:1", *_hashes(bits)])
+    return AddressMapping.parse(text, geometry.burst_bytes)
+
+
+def _hashes(bits: dict[str, int]) -> list[str]:
+    """Channels and bank groups take in column and row bits, banks row bits: walks with large powers of two as
+    strides meet all of them."""
+    found = []
+    column, row = 1, 0
+    for field, sources in (("channel", 2), ("bankgroup", 2), ("bank", 1)):
+        for i in range(bits[field]):
+            terms = []
+            if sources == 2:
+                terms.append(f"column[{1 + (column - 1) % bits['column']}]")
+                column += 1
+            terms += [f"row[{(row + step) % bits['row']}]" for step in (0, 7)]
+            row += 1
+            found.append(f"{field}[{i}]^={'^'.join(dict.fromkeys(terms))}")
+    return found
 
 
 def _no_mapping(counts: tuple[int, ...]) -> AddressMapping:

@@ -21,7 +21,7 @@ from pimsim.devices.spec import AtLeast, Clocks, DramSpec
 from pimsim.errors import SpecError
 from pimsim.units import ceil_div
 
-PARTS = 8
+PARTS = 4
 """A tile of ONNXim is computed block by block as its operands arrive; we follow it in so many pieces."""
 ONNXIM_PATH_NS = 20.0
 """Network and queues between core and channel, both ways: its shipped files say 10 + 1 clocks at 1 GHz."""
@@ -132,11 +132,7 @@ def onnxim_gemm(
                         output_key=(i, j, left),
                         input_segments=(1, rows * high * size, 0),
                         weight_segments=(1, width * high * size, 0),
-                        output_segments=(
-                            rows * ceil_div(width, spec.cols),
-                            min(spec.cols, width) * size,
-                            spec.cols * size,
-                        ),
+                        output_segments=_stored(rows, width, n, spec.cols, size, memory.burst_bytes),
                         input_at=at[0] + rows * top * size,
                         weight_at=at[1] + (left * deep + width * top) * size,
                         output_at=(i * inner[0] * n + j * inner[2] + left) * size,
@@ -150,6 +146,14 @@ def onnxim_gemm(
         stored.append(outputs)
     run = run_steps(spec, layer, work, memory)
     return max(run.clocks, memory.drained())
+
+
+def _stored(rows: int, width: int, n: int, cols: int, size: int, burst: int) -> tuple[int, int, int]:
+    """Segments of results: a request holds at most the columns of one array block."""
+    blocks = ceil_div(width, cols)
+    if cols * size >= burst or blocks == 1:
+        return rows, width * size, n * size
+    return rows * blocks, cols * size, max(burst, n * size // blocks)
 
 
 def _blocks(size: int, multiple: int) -> list[int]:
