@@ -34,6 +34,14 @@ def test_a_product_under_scale_sims_timing(capsys):
     assert run["clocks"] == 7 * 12 * 446 + 2
     assert run["ideal_ck"] + sum(run["lost_ck"].values()) == run["clocks"]
     assert run["tiling"]["reason"]
+    assert run["overlap_saves_ck"] == 0
+
+
+def test_what_overlapping_folds_are_worth(capsys):
+    # ws, 32 x 32: 12 x 12 folds of 2 x 32 + 32 + 196 - 2 = 290 clocks alone; overlapped 196 each, and 94
+    # at the ends.
+    run = said(capsys, "--gemm", "196", "384", "384", "--part", "mobile-64x64", "--array", "32x32")
+    assert run["overlap_saves_ck"] == 144 * 290 - (144 * 196 + 94)
 
 
 @pytest.mark.parametrize("bits", ["8", "4", "16", "mixed:0.5"])

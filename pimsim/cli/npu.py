@@ -64,7 +64,8 @@ def npu(
         raise typer.BadParameter(
             "give one of --gemm, --conv and --model", param_hint="'--gemm' / '--conv' / '--model'"
         )
-    from pimsim.devices.npu.network import layer_once, run_network
+    from pimsim.devices.npu.array import overlap_worth
+    from pimsim.devices.npu.network import array_layers, layer_once, run_network
     from pimsim.quant.plan import low_channels
     from pimsim.report.report import json_text
     from pimsim.report.tables import print_frame
@@ -84,7 +85,8 @@ def npu(
             low=low,
             memory=bandwidth,
         )
-        said = _summary(spec, model, bits, list(ran.layers))
+        saved = sum(overlap_worth(spec, each) for each in array_layers(network, bits=width, images=batch))
+        said = _summary(spec, model, bits, list(ran.layers), saved)
         layers = [_layer_row(run) for run in ran.layers]
         reasons = []
     else:
@@ -94,7 +96,7 @@ def npu(
 
             layer = layer.with_low(rounded_channels(layer.in_ch, ratio, spec.group_channels))
         run = layer_once(spec, layer, bandwidth)
-        said = _summary(spec, layer.name, bits, [run])
+        said = _summary(spec, layer.name, bits, [run], overlap_worth(spec, layer))
         layers = []
         cut = run.tiling
         assert cut is not None
@@ -185,7 +187,7 @@ def _layer(
     return make_conv(h, w, c, o, k, stride=stride, padding=padding, groups=groups, images=batch, bits=width)
 
 
-def _summary(spec: NpuSpec, name: str, bits: str, runs: list[LayerRun]) -> dict[str, Any]:
+def _summary(spec: NpuSpec, name: str, bits: str, runs: list[LayerRun], saved: int) -> dict[str, Any]:
     clocks = sum(run.clocks for run in runs)
     ideal = sum(run.ideal_ck for run in runs)
     lost = {cause: sum(run.lost_ck[cause] for run in runs) for cause in runs[0].lost_ck}
@@ -207,6 +209,7 @@ def _summary(spec: NpuSpec, name: str, bits: str, runs: list[LayerRun]) -> dict[
         "dram_weight_bytes": sum(run.dram_bytes[1] for run in runs),
         "dram_output_bytes": sum(run.dram_bytes[2] for run in runs),
         "scratchpad_bytes": sum(run.scratchpad_bytes for run in runs),
+        "overlap_saves_ck": saved,
         "energy_uj": {key: value / 1e6 for key, value in energy.items()},
     }
 

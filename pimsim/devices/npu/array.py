@@ -10,10 +10,10 @@ in os and the next stationary operand in ws and is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pimsim.devices.npu.layer import Layer
-from pimsim.devices.npu.spec import NpuSpec, Timing
+from pimsim.devices.npu.spec import SCALE_SIM, NpuSpec, Timing
 from pimsim.errors import SpecError
 from pimsim.units import ceil_div
 
@@ -128,6 +128,12 @@ def layer_clocks(spec: NpuSpec, layer: Layer) -> ArrayClocks:
     """A whole layer as one tile: what it takes when memory never makes the array wait."""
     high = layer.in_ch - layer.low_ch
     return tile_clocks(spec, layer, layer.m, layer.out_ch, high, layer.low_ch, layer.groups)
+
+
+def overlap_worth(spec: NpuSpec, layer: Layer) -> int:
+    """Clocks that the array would take more if its folds did not overlap, as those of SCALE-Sim do not."""
+    alone = replace(spec, timing=SCALE_SIM)
+    return layer_clocks(alone, layer).total_ck - layer_clocks(spec, layer).total_ck
 
 
 def ideal_clocks(spec: NpuSpec, layer: Layer) -> int:
