@@ -314,7 +314,7 @@ def _through_memory(trace: Trace, op: Operator, bytes_per_s: float, macs_per_s: 
         scores = heads * rows * op.attrs["context"]
         product = float(scores * op.attrs["head_dim"] / macs_per_s)
         cache = op.attrs["context"] * op.attrs["kv_heads"] * op.attrs["head_dim"]
-        moved = (ins[0].elements + cache + 2 * scores) * size / bytes_per_s
+        moved: float = (ins[0].elements + cache + 2 * scores) * size / bytes_per_s
         softmax = float(scores * size / bytes_per_s)
         return 2 * max(product, moved - softmax) + 2 * softmax
     if op.kind == "matmul":
