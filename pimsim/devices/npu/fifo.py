@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from pimsim.devices.npu.array import spatial
 
 SETS = 100
+LATENCY_CK = 1
+"""Of a scratchpad that holds the word, and of each refill."""
 START, LAST, MOVES = range(3)
 
 
@@ -131,16 +133,22 @@ def _count(words, sizes, held, start, by):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _read(words, sizes, held, state, word, clock):  # type: ignore[no-untyped-def]
-    """Clock at which the word is there, at least `clock`; moves the halves on until it is."""
+def _read(words, sizes, held, state, word, clock, wait):  # type: ignore[no-untyped-def]
+    """Wait of a line after reading a word at `clock`, `wait` of it so far; moves the halves on until it
+    is there.
+
+    As the peer books it: what a refill ends after the line's time is added twice, what it ended before is
+    taken off.
+    """
     while held[word] == 0:
         _count(words, sizes, held, state[START], -1)
         state[START] = (state[START] + sizes[2]) % sizes[0]
         _count(words, sizes, held, state[START], 1)
-        state[LAST] += sizes[3]
+        state[LAST] += sizes[3] + LATENCY_CK
         state[MOVES] += 1
-        clock = max(clock, state[LAST] - 1)
-    return clock
+        late = state[LAST] - (clock + wait + LATENCY_CK)
+        wait += 2 * late if late > 0 else late
+    return wait
 
 
 @njit(cache=True)
@@ -169,25 +177,25 @@ def _step(row, col, streams, t, rows, cols, row_words, row_sizes, col_words, col
             for at in range(length):
                 now = lines + stalls
                 late = now
-                reach = now
+                wait = 0
                 for r in range(height):
                     step = at - load - r
                     if 0 <= step < t:
-                        reach = _read(row_words, row_sizes, row_held, row_state, row[step, top + r], reach)
-                late = max(late, reach)
-                reach = now
+                        wait = _read(row_words, row_sizes, row_held, row_state, row[step, top + r], now, wait)
+                late = max(late, now + wait)
+                wait = 0
                 if streams:
                     for c in range(width):
                         step = at - c
                         if 0 <= step < t:
-                            reach = _read(
-                                col_words, col_sizes, col_held, col_state, col[step, left + c], reach
+                            wait = _read(
+                                col_words, col_sizes, col_held, col_state, col[step, left + c], now, wait
                             )
                 elif at < rows and rows - 1 - at < height:
                     for c in range(width):
                         word = col[top + rows - 1 - at, left + c]
-                        reach = _read(col_words, col_sizes, col_held, col_state, word, reach)
-                late = max(late, reach)
+                        wait = _read(col_words, col_sizes, col_held, col_state, word, now, wait)
+                late = max(late, now + wait)
                 reach = now
                 for c in range(width):
                     step = at - first_out - c
