@@ -3,8 +3,9 @@
 Each operand has a scratchpad of its own with a port of its own to memory. Its words lie in sets (100 fill the
 scratchpad); one half is read while the other fills with the sets that follow, round and round, and the halves
 move on when the array asks for a word outside the half that is read. Nothing is kept for being used again,
-so an operand a little larger than half of its scratchpad is fetched many times: compare bounds and trends.
-Written from the behaviour that the peer documents and shows; results wait in a queue that drains by halves.
+so an operand a little larger than half of its scratchpad is fetched many times, and the wait for a refill is
+booked twice: this is what the peer does, not what a scratchpad should. Results wait in a queue that drains by
+halves. Our own parts use `engine`.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ class _Queue:
 
 
 def im2col(h: int, w: int, kernel_h: int, kernel_w: int, channels: int, stride: int) -> NDArray[np.int64]:
-    """(M, K) word numbers of a convolution's inputs without padding; K runs over rows, columns, channels."""
+    """(M, K) word numbers of a convolution's inputs; K runs over rows, columns, channels.
+
+    The last window may hang over the edge (sizes round up); words there are -1 and never asked for.
+    """
     out_h, out_w = -(-(h - kernel_h) // stride) + 1, -(-(w - kernel_w) // stride) + 1
-    pixel = (np.arange(out_h)[:, None] * w + np.arange(out_w)) * stride
-    tap = np.arange(kernel_h)[:, None] * w + np.arange(kernel_w)
-    words = (pixel.reshape(-1, 1) + tap.reshape(1, -1))[:, :, None] * channels + np.arange(channels)
-    return words.reshape(out_h * out_w, -1)
+    y = (np.arange(out_h) * stride)[:, None, None, None] + np.arange(kernel_h)[:, None]
+    x = (np.arange(out_w) * stride)[:, None, None] + np.arange(kernel_w)
+    words = (y * w + x)[..., None] * channels + np.arange(channels)
+    inside = ((y < h) & (x < w))[..., None]
+    return np.where(inside, words, -1).reshape(out_h * out_w, -1)
 
 
 def run(
@@ -140,7 +145,7 @@ def _read(words, sizes, held, state, word, clock, wait):  # type: ignore[no-unty
     As the peer books it: what a refill ends after the line's time is added twice, what it ended before is
     taken off.
     """
-    while held[word] == 0:
+    while word >= 0 and held[word] == 0:
         _count(words, sizes, held, state[START], -1)
         state[START] = (state[START] + sizes[2]) % sizes[0]
         _count(words, sizes, held, state[START], 1)
