@@ -22,9 +22,9 @@ from pimsim.devices.npu.network import array_layers
 from pimsim.devices.npu.peers import LoopNest, onnxim_gemm
 from pimsim.devices.npu.spec import SCALE_SIM, NpuSpec
 from pimsim.errors import SpecError
-from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
+from pimsim.trace.llm import LlmConfig, decode_trace, load_config, models, prefill_trace
 from pimsim.trace.op import Operator, Tensor, Trace
-from pimsim.trace.vision import vision_model
+from pimsim.trace.vision import vision_model, vision_models
 
 Row = tuple[str, str, float, float, float]
 Line = dict[str, str]
@@ -61,6 +61,10 @@ def _lines(path: Path, *columns: str) -> list[Line]:
 def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
     error = ours / reference - 1 if reference else (0.0 if ours == reference else math.inf)
     return case, quantity, float(ours), float(reference), error
+
+
+def _unsupported(case: str, reason: str) -> Row:
+    return case, f"not supported: {reason}", math.nan, math.nan, math.nan
 
 
 def _int(line: Line, name: str) -> int:
@@ -140,7 +144,7 @@ def onnxim(path: Path) -> Iterator[Row]:
     for line in _lines(path, "config", "kind", "total_cycles", "tiling_outer_NCM_inner_NCM"):
         case = f"onnxim/{line['config']}/{line['workload']}"
         if line["kind"] != "gemm":
-            yield case, f"not supported: {CONV_ODDITY}", math.nan, math.nan, math.nan
+            yield _unsupported(case, CONV_ODDITY)
             continue
         if line["config"] not in configs:
             raise SpecError(f"{path}: configuration {line['config']!r} is not in {configs_path.name}")
@@ -192,13 +196,18 @@ def zigzag(path: Path) -> Iterator[Row]:
         if line["M"]:
             layer: Layer | None = gemm(*_shape(line))
         else:
-            name = _torch_name(line["layer"])
-            known = {each.name: each for each in array_layers(vision_model(line["workload"]))}
-            layer = known.get(name)
+            layer = _vision_layer(line["workload"], _torch_name(line["layer"]))
         if layer is None:
-            yield case, "not supported: no such layer in our table", math.nan, math.nan, math.nan
+            yield _unsupported(case, "no such layer in our tables")
         else:
             yield _row(case, "zigzag ideal clocks", ideal_clocks(spec, layer), float(line["ideal_cycles"]))
+
+
+def _vision_layer(network: str, name: str) -> Layer | None:
+    model = network.lower().replace("mobilenetv2", "mobilenet_v2")
+    if model not in vision_models():
+        return None
+    return {layer.name: layer for layer in array_layers(vision_model(model))}.get(name)
 
 
 def _torch_name(node: str) -> str:
@@ -239,6 +248,9 @@ def llm(path: Path) -> Iterator[Row]:
     """
     for line in _lines(path, "model", "bits", "prompt_tokens", "ttft_ms", "tpot_ms", "mem_gb_per_s"):
         config, prompt = _llama(line["model"]), _int(line, "prompt_tokens")
+        if config is None or line["bits"] not in WIDTHS:
+            yield _unsupported(f"llm/{line['model']} {line['bits']}", "no such model or width here")
+            continue
         weights, activations = WIDTHS[line["bits"]]
         rate = float(line["mem_gb_per_s"]) * 1e9
         peak = float(line["peak_int8_tops" if line["bits"] == "int8" else "peak_fp16_tflops"]) * 1e12 / 2
@@ -275,9 +287,11 @@ def llm(path: Path) -> Iterator[Row]:
         yield _row(case, "llm runs below weight bytes over bandwidth", times[0] < bound, 0)
 
 
-def _llama(name: str) -> LlmConfig:
+def _llama(name: str) -> LlmConfig | None:
     short = name.split("/")[-1].lower()
-    return LLAMA2_7B if short.startswith("llama-2-7b") else load_config(short)
+    if short.startswith("llama-2-7b"):
+        return LLAMA2_7B
+    return load_config(short) if short in models() else None
 
 
 def _table_only(trace: Trace, tensor: str) -> bool:
@@ -328,6 +342,11 @@ def _tensors(trace: Trace, names: tuple[str, ...]) -> list[Tensor]:
     return [trace.tensor(name) for name in names]
 
 
+def mnpusim(path: Path) -> Iterator[Row]:
+    """mNPUsim's cumulative clocks of tiles: the tiles themselves are not recorded, so nothing is compared."""
+    yield _unsupported(f"mnpusim/{path.name}", "mNPUsim's tiles are not recorded beside their clocks")
+
+
 TABLES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "scalesim3_compute.csv": scale_sim_compute,
     "scalesim3_memory_stallfree.csv": scale_sim_stall_free,
@@ -336,5 +355,6 @@ TABLES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "dnnweaver2.csv": dnnweaver2,
     "zigzag.csv": zigzag,
     "llm_analytical.csv": llm,
+    "mnpusim.csv": mnpusim,
 }
 """File -> comparison."""

@@ -18,12 +18,10 @@ HOROWITZ_45NM = NpuEnergy(
 DNNWEAVER2 = NpuSpec(
     name="dnnweaver2-32x32",
     source="hsharma35/dnnweaver2 dnnweaver2-tutorial.ipynb: 32 x 32 at 150 MHz, input, weight and output "
-    "buffers of "
-    "64, 512 and 256 KiB; 8-bit operands and 4-bit rate: FlexiQ (arXiv 2510.02822) extends such an array, "
-    "its "
-    "numbers are not published, twice the rate is an estimate that fits its speed-ups; DRAM: estimate "
-    "(one DDR4 "
-    "rank of eight x8 devices would give more than the 4.8 GB/s interface of the tutorial; one channel here)",
+    "buffers of 64, 512 and 256 KiB, all double-buffered; estimates: 4-bit products at twice the rate "
+    "(FlexiQ, "
+    "arXiv 2510.02822, extends such an array without giving numbers; twice fits its speed-ups), vector unit, "
+    "one LPDDR4-3200 channel (6.4 GB/s) for the tutorial's 4.8 GB/s interface",
     rows=32,
     cols=32,
     tck_fs=6_666_667,
@@ -42,10 +40,9 @@ DNNWEAVER2 = NpuSpec(
 
 BITFUSION = NpuSpec(
     name="bitfusion-16x32",
-    source="hsharma35/bitfusion conf files: 16 x 32 fused units at 500 MHz, 4 x the rate at 4 x 4 bits; "
-    "activation, "
-    "weight and output SRAM of 64, 256 and 16 KiB (conf.ini, for 8 x 8 units); DRAM and vector unit: "
-    "estimate",
+    source="hsharma35/bitfusion: 16 x 32 fused units (bf_e_conf.ini) at 500 MHz, 4 x the rate at 4 x 4 bits, "
+    "activation, weight and output SRAM of 64, 256 and 16 KiB (conf.ini, for 8 x 8 units); DRAM and vector "
+    "unit: estimate",
     rows=16,
     cols=32,
     tck_fs=2_000_000,
