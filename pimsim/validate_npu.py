@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pimsim.devices import DramSpec, part
 from pimsim.devices.npu import fifo
 from pimsim.devices.npu.array import fold_report, ideal_clocks
 from pimsim.devices.npu.layer import Layer, gemm
-from pimsim.devices.npu.network import array_layers
+from pimsim.devices.npu.network import array_layers, run_layers, trace_layers
 from pimsim.devices.npu.peers import LoopNest, onnxim_gemm
 from pimsim.devices.npu.spec import SCALE_SIM, NpuSpec
 from pimsim.errors import SpecError
@@ -285,6 +286,15 @@ def llm(path: Path) -> Iterator[Row]:
         read = sum(t.bytes for t in decode.weights() if not _table_only(decode, t.name))
         bound = 1e3 * read / (float(line["mem_gb_per_s"]) * 1e9)
         yield _row(case, "llm runs below weight bytes over bandwidth", times[0] < bound, 0)
+        phone = part("mobile-64x64", NpuSpec)
+        peak_bytes = part(phone.dram, DramSpec).peak_bytes_per_s * phone.channels
+        if line["bits"] == "int8" and abs(float(line["mem_gb_per_s"]) * 1e9 / peak_bytes - 1) < 0.01:
+            runs = run_layers(phone, trace_layers(decode))
+            simulated = 1e-9 * phone.tck_fs * 1e-3 * sum(run.clocks for run in runs)
+            yield _row(case, f"llm ms a token on {phone.name} and its DRAM, {peer}", simulated, theirs[0])
+            yield _row(
+                case, "llm runs on DRAM below weight bytes over peak", simulated < 1e3 * read / peak_bytes, 0
+            )
 
 
 def _llama(name: str) -> LlmConfig | None:

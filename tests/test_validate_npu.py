@@ -54,6 +54,14 @@ def test_tokens_a_second_differ_by_what_is_known(errors):
     assert errors["llm ms a token, LLM-Viewer"].max() < 0.02
 
 
+def test_tokens_on_command_accurate_dram_take_longer_than_the_tools_say(errors):
+    # The tools take 100 % of the peak; the channels lose refresh and row changes, a few percent to a fifth.
+    assert errors["llm runs on DRAM below weight bytes over peak"].max() == 0
+    own = errors["llm ms a token on mobile-64x64 and its DRAM, LLM-Viewer"]
+    assert own.min() > 0.03
+    assert own.max() < 0.2
+
+
 def test_times_to_the_first_token_are_theirs_once_their_extra_work_is_charged(errors):
     assert errors["llm ms to the first token as GenZ counts"].max() < 0.08
     assert errors["llm ms to the first token as LLM-Viewer counts"].max() < 0.08

@@ -17,6 +17,7 @@ from pimsim.devices.npu.engine import CAUSES, REGION_BYTES, LayerRun, energy, si
 from pimsim.devices.npu.layer import Layer, conv, gemm
 from pimsim.devices.npu.memory import NEVER, FlatMemory, Memory, memory_of
 from pimsim.devices.npu.spec import NpuSpec
+from pimsim.trace.op import Trace
 from pimsim.trace.vision import CONV_KINDS, VECTOR_KINDS, VisionLayer, VisionModel
 from pimsim.units import ceil_div
 
@@ -199,6 +200,29 @@ def forget() -> None:
     """Drop what is kept of layers that ran."""
     layer_once.cache_clear()
     _vector_once.cache_clear()
+
+
+def trace_layers(trace: Trace, *, bits: int = 8) -> list[Layer]:
+    """The matrix products and attention of a trace as layers of the array; query heads that share keys and
+    values are the rows of one product. All of them in one width."""
+    layers = []
+    for op in trace.operators:
+        if op.kind == "matmul":
+            layers.append(gemm(*trace.matmul_shape(op), name=op.name, bits=bits))
+        elif op.kind == "attention":
+            rows = trace.tensor(op.inputs[0]).shape[0] * op.attrs["heads"] // op.attrs["kv_heads"]
+            context, dim, batch = op.attrs["context"], op.attrs["head_dim"], op.attrs["kv_heads"]
+            for name, n, k in (("scores", context, dim), ("mix", dim, context)):
+                name = f"{op.name}.{name}"
+                layers.append(gemm(rows, n, k, name=name, batch=batch, kind="attention", bits=bits))
+    return layers
+
+
+def run_layers(spec: NpuSpec, layers: Iterable[Layer], memory: float | None = None) -> tuple[LayerRun, ...]:
+    """Runs of layers one after the other, each on an idle memory; equal ones are run once."""
+    return tuple(
+        replace(layer_once(spec, replace(layer, name=""), memory), name=layer.name) for layer in layers
+    )
 
 
 def array_only_clocks(spec: NpuSpec, layers: Iterable[Layer]) -> int:
