@@ -241,11 +241,9 @@ def llm(path: Path) -> Iterator[Row]:
 
     The row's peak is an array that is fed perfectly; every operator takes the longer of its multiply-adds and
     its bytes, weights and KV cache once, 1 GB/s being 10^9. The rows "as the peer counts" add what the
-    tool does
-    otherwise. GenZ: 2^30 bytes a GB, attention without its mask, the embedding as a product over the
-    vocabulary
-    and the classifier on every prompt token. LLM-Viewer: attention without its mask, every intermediate
-    (norms, activations, scores) through memory.
+    tool does otherwise. GenZ: 2^30 bytes a GB, attention without its mask, the embedding as a product over
+    the vocabulary and the classifier on every prompt token. LLM-Viewer: attention without its mask, every
+    intermediate (norms, activations, scores) through memory.
     """
     for line in _lines(path, "model", "bits", "prompt_tokens", "ttft_ms", "tpot_ms", "mem_gb_per_s"):
         config, prompt = _llama(line["model"]), _int(line, "prompt_tokens")

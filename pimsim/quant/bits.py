@@ -6,8 +6,7 @@ The definition (ours; FlexiQ's own rounding is not published): of a group with l
     v = clamp(floor(q / 2^s + 1/2), -8, 7) signed, 0 to 15 unsigned;   value used = v 2^s
 
 Plain lowering is s = 4 everywhere. Unless v saturates, |q - v 2^s| <= 2^(s-1), and s = 0 loses nothing.
-All sums
-are int32 and exact; scales stay those of INT8.
+All sums are int32 and exact; scales stay those of INT8.
 """
 
 from __future__ import annotations
@@ -106,9 +105,8 @@ class Lowering:
     """Which input channels are computed in 4 bits, and where their effective bits are.
 
     low: (C,) bool. activation_shift: (C,) int, or None to take it from the tensor itself (dynamic) in
-    groups of
-    `group`. weight_shift: (N, C) int. signed: whether activation codes are signed. channels of one group have
-    equal shifts; they need not be neighbours.
+    groups of `group`. weight_shift: (N, C) int. signed: whether activation codes are signed. channels of
+    one group have equal shifts; they need not be neighbours.
     """
 
     low: NDArray[np.bool_]

@@ -2,8 +2,7 @@
 
 Enough to run FlexiQ's arithmetic from input to output: convolutions and linear layers, ReLU, sums of
 branches, global pooling. Layers name the tensor they read and the one they write; a layer that writes a
-tensor
-which is there already adds to it, and such a tensor is a residual stream.
+tensor which is there already adds to it, and such a tensor is a residual stream.
 """
 
 from __future__ import annotations

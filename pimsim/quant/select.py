@@ -3,8 +3,7 @@ nested sets.
 
 A unit is a residual stream (or a tensor with one reader): all layers that read it lower the same groups, so
 one order of its channels serves them all. A selection has one bit a group and unit. Sets of a smaller
-ratio are
-contained in those of a larger one.
+ratio are contained in those of a larger one.
 """
 
 from __future__ import annotations
@@ -96,8 +95,7 @@ def evolve(
     search: Search | None = None,
 ) -> list[Choice]:
     """Selections of rising ratios by evolution, each containing the one before; never worse than the
-    greedy ones
-    by the fitness, where those contain the one before.
+    greedy ones by the fitness, where those contain the one before.
 
     A mutation swaps bits inside a unit; a crossover takes some units of another selection and moves the ratio
     between units to keep the total.

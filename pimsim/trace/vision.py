@@ -4,9 +4,9 @@
     model.parameters, model.macs, model.layers[0]
 
 Definitions: torchvision 0.28 (ResNet, MobileNetV2) and timm 1.0 (ViT, DeiT, Swin); ResNet-20 for CIFAR
-is that
-of the ResNet paper, shortcuts without weights. A layer is a convolution, a linear map, a batched product
-(attention) or work of a vector unit; batch norms are folded into convolutions but their parameters count.
+is that of the ResNet paper, shortcuts without weights. A layer is a convolution, a linear map, a batched
+product (attention) or work of a vector unit; batch norms are folded into convolutions but their parameters
+count.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ class VisionLayer:
     """One step of a network.
 
     conv, depthwise: in_h x in_w pixels of in_ch channels to out_ch, square kernel. linear: in_h rows.
-    attention:
-    `batch` products of in_h rows, in_ch deep, out_ch wide. Vector kinds: in_h x in_w x in_ch elements in,
-    out_h x out_w x out_ch out. parameters: weights, biases and folded norms. stream: the residual stream
-    whose channels it reads, "" for none; writes: the one it adds to.
+    attention: `batch` products of in_h rows, in_ch deep, out_ch wide. Vector kinds: in_h x in_w x in_ch
+    elements in, out_h x out_w x out_ch out. parameters: weights, biases and folded norms. stream: the
+    residual stream whose channels it reads, "" for none; writes: the one it adds to.
     """
 
     name: str

@@ -2,8 +2,8 @@
 
 The two spatial sizes and the streamed one are (Sr, Sc, T) = os (M, N, K), ws (K, N, M), is (K, M, N). A fold
 is one filling of the array. Alone it takes R + C + T - 2 clocks in os (skewed operands in, results out
-as they
-are ready) and R more in ws and is (the stationary operand shifts in first). Folds that overlap follow each
+as they are ready) and R more in ws and is (the stationary operand shifts in first). Folds that overlap
+follow each
 other by max(T, R): T because the operands' ports are busy, R because a column hands over R values, results
 in os and the next stationary operand in ws and is.
 """
@@ -182,8 +182,7 @@ def loop_nest_clocks(loops: tuple[int, ...], overhead_ck: int) -> int:
     """Clocks of nested counters, the longest innermost, that take `overhead_ck` more each time they end.
 
     DNNWeaver v2 counts its array so, over (images, output channels / columns, rows and columns of pixels
-    and of
-    the kernel, input channels / rows).
+    and of the kernel, input channels / rows).
     """
     clocks = 1
     for count in sorted(loops, reverse=True):

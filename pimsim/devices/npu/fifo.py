@@ -39,8 +39,7 @@ class FifoRun:
 @dataclass(frozen=True, kw_only=True)
 class _Queue:
     """Words in the order of fetching, and (sets in all, sets of the half that is read, sets that a move
-    brings,
-    clocks of a move, words of a set)."""
+    brings, clocks of a move, words of a set)."""
 
     words: NDArray[np.int64]
     sizes: NDArray[np.int64]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from pimsim.devices.npu.array import layer_clocks
 from pimsim.devices.npu.engine import CAUSES, REGION_BYTES, LayerRun, energy, simulate_layer
 from pimsim.devices.npu.layer import Layer, conv, gemm
 from pimsim.devices.npu.memory import NEVER, FlatMemory, Memory, memory_of
@@ -23,13 +22,11 @@ from pimsim.units import ceil_div
 
 PASSES = {"pool": 1, "add": 1, "norm": 3, "softmax": 4, "gelu": 4}
 """Times that an element passes the vector unit: a norm needs mean, variance, scale; softmax maximum,
-exponential,
-sum, divide; GELU a cubic and a table. Estimates."""
+exponential, sum, divide; GELU a cubic and a table. Estimates."""
 
 FUSED = ("softmax", "gelu")
 """Vector work on results that are still in the output scratchpad: no traffic. A sum of branches reads
-the other
-branch only."""
+the other branch only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,8 +220,3 @@ def run_layers(spec: NpuSpec, layers: Iterable[Layer], memory: float | None = No
     return tuple(
         replace(layer_once(spec, replace(layer, name=""), memory), name=layer.name) for layer in layers
     )
-
-
-def array_only_clocks(spec: NpuSpec, layers: Iterable[Layer]) -> int:
-    """Clocks of layers on the array alone, when memory never makes it wait."""
-    return sum(layer_clocks(spec, layer).total_ck for layer in layers)

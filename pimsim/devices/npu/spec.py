@@ -63,16 +63,14 @@ class NpuSpec:
     mac16_ck: clocks of one 16-bit multiply-add.
     packing: "packed" fills rows across kernel positions, "channel" starts a fold at each kernel position.
     depthwise_columns: in a depthwise convolution every column has input channels of its own; else a
-    plain array
-      uses one column.
+    plain array uses one column.
     input_bytes, weight_bytes, output_bytes: scratchpads; half of each holds the tile in work.
     accumulator_bytes: one partial sum in the output scratchpad.
     vector_lanes: elements that the vector unit handles in one clock.
     group_channels: input channels that change precision together.
     switch_words_per_ck: instruction words (one a layer) that a change of ratio rewrites in one clock.
     dram, channels: the memory behind the DMA; dma_window: bursts that one DMA engine (inputs, weights,
-    outputs)
-      keeps in flight; dma_path_ns: time of an access outside the channel, both ways.
+    outputs) keeps in flight; dma_path_ns: time of an access outside the channel, both ways.
     """
 
     name: str

@@ -81,11 +81,9 @@ class Step:
     input_key, weight_key, output_key: which piece of each tensor it works on; a transfer happens when the key
     changes. m, n, high, low: rows, output channels, input channels at the layer's and in 4 bits; groups:
     products in the tile. *_segments: (pieces, bytes of each, bytes from one to the next) in memory;
-    *_at: byte
-    of the tensor where the first piece lies. input_key None: works on what earlier tiles loaded.
+    *_at: byte of the tensor where the first piece lies. input_key None: works on what earlier tiles loaded.
     loads_after: the tile that must be computed before this one's loads begin; room_after: the output
-    piece that
-    must be stored before this one computes. AUTO: the last but one of its kind, halves in turn.
+    piece that must be stored before this one computes. AUTO: the last but one of its kind, halves in turn.
     """
 
     groups: int
@@ -150,9 +148,7 @@ def search(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> Tiling:
 
     bytes_per_ck: what the memory gives in one clock of the array.
     """
-    grids = [_cut(spec, layer, bytes_per_ck)]
-    if layer.groups > 1:
-        grids.append(_whole(spec, layer, bytes_per_ck))
+    grids = _grids(spec, layer, bytes_per_ck)
     tried = sum(len(grid.total) for grid in grids)
     grids = [grid for grid in grids if len(grid.total)]
     if not grids:
@@ -175,6 +171,22 @@ def search(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> Tiling:
         f"array, {memory:,.0f} of memory), {'weights' if tiling.channels_outside else 'inputs'} stay, "
         f"{float(grid.moved[best]) / least:.2f} x the layer's bytes move",
     )
+
+
+def considered(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> Iterator[tuple[Tiling, int, int]]:
+    """Every tiling that fits, with its clocks of array and an upper bound of the bytes that it moves:
+    tiles at
+    an edge count as whole ones there."""
+    for grid in _grids(spec, layer, bytes_per_ck):
+        for i in range(len(grid.total)):
+            yield grid.tiling(i), int(grid.array[i]), int(grid.moved[i])
+
+
+def _grids(spec: NpuSpec, layer: Layer, bytes_per_ck: float) -> list[_Grid]:
+    grids = [_cut(spec, layer, bytes_per_ck)]
+    if layer.groups > 1:
+        grids.append(_whole(spec, layer, bytes_per_ck))
+    return grids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,20 +324,21 @@ def _factors(
 
     scale = spec.mac16_ck if layer.bits == 16 else 1
     taps = layer.kernel_h * layer.kernel_w
+    columns = layer.kind == "depthwise" and spec.depthwise_columns
+    flow = "ws" if columns and spec.dataflow == "is" else spec.dataflow
 
     def pixel(m: int) -> int:
-        return {"os": ceil_div(m, spec.rows), "ws": streamed(m * scale), "is": ceil_div(m, spec.cols)}[
-            spec.dataflow
-        ]
+        return {"os": ceil_div(m, spec.rows), "ws": streamed(m * scale), "is": ceil_div(m, spec.cols)}[flow]
 
     def channel(n: int) -> int:
-        return streamed(n * scale) if spec.dataflow == "is" else ceil_div(n, spec.cols)
+        return streamed(n * scale) if flow == "is" else ceil_div(n, spec.cols)
 
     def depth(start: int, size: int) -> int:
         low = size if layer.bits == 4 else _low(layer, start, size)
-        if spec.dataflow == "os":
-            return streamed(depth_steps(spec, taps, size - low, low) * scale)
-        return depth_folds(spec, taps, size - low, low)
+        if flow == "os":
+            count = taps if columns else depth_steps(spec, taps, size - low, low)
+            return streamed(count * scale)
+        return taps if columns else depth_folds(spec, taps, size - low, low)
 
     by_pixel = [
         layer.images

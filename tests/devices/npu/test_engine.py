@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pimsim.devices import NpuSpec, part, parts
-from pimsim.devices.npu.array import layer_clocks
+from pimsim.devices.npu.array import layer_clocks, tile_clocks
 from pimsim.devices.npu.engine import run_steps, simulate_layer
 from pimsim.devices.npu.layer import conv, gemm
 from pimsim.devices.npu.memory import FlatMemory, memory_of
 from pimsim.devices.npu.spec import LOCAL, OVERLAP, SCALE_SIM
-from pimsim.devices.npu.tiling import search, steps, tile_bytes
+from pimsim.devices.npu.tiling import considered, search, steps, tile_bytes
 from pimsim.errors import SpecError
 
 SMALL = NpuSpec(
@@ -89,6 +90,20 @@ def test_tiles_fit_and_cover_the_layer(layer, spec):
     taps = layer.kernel_h * layer.kernel_w
     assert sum(s.groups * s.m * s.n * (s.high + s.low) * taps for s in work) == layer.macs
     assert sum(s.last_depth for s in work) == len({s.output_key for s in work})
+
+
+@settings(max_examples=25, deadline=None)
+@given(LAYERS, SPECS, st.integers(0, 2**31))
+def test_estimates_of_the_search_are_those_of_its_tiles(layer, spec, seed):
+    every = list(considered(spec, layer, 4.0))
+    for pick in np.random.default_rng(seed).integers(len(every), size=3):
+        tiling, array, moved = every[pick]
+        work = list(steps(layer, tiling))
+        issued = [tile_clocks(spec, layer, s.m, s.n, s.high, s.low, s.groups).issue_ck for s in work]
+        run = run_steps(spec, layer, work, FlatMemory(4.0))
+        assert array == sum(issued)
+        assert layer.output_bytes <= sum(run.dram_bytes) <= moved
+        assert run.clocks >= max(array, sum(run.dram_bytes) / 4 - 1)
 
 
 def test_a_layer_that_fits_takes_the_array_alone_when_memory_is_fast():
