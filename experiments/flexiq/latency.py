@@ -6,19 +6,20 @@ import pandas as pd
 
 from experiments.flexiq.setting import GROUP, INTERFACE_BYTES_PER_CK, LEAVES_OUT, MODELS, READ, SHARES, array
 from pimsim.checks import Check, Tolerance
-from pimsim.devices.npu.network import run_network
+from pimsim.devices.npu.network import NetworkRun, run_network
 from pimsim.quant.plan import low_channels, switch_ps
 from pimsim.report.curves import line_chart
 from pimsim.report.report import Report
 from pimsim.trace.vision import vision_model
 
-ON_DRAM = "resnet18"
+ON_DRAM = BY_LAYER = "resnet18"
 
 
 def run(progress: Callable[[float, str], None]) -> Report:
     """Tile-accurate times on a flat memory of the tutorial's width; one model on DRAM channels as well."""
     spec = array()
     rows, curves, checks, switches = [], [], [], []
+    layers = pd.DataFrame()
     for i, name in enumerate(MODELS):
         progress(i / (len(MODELS) + 1), name)
         model = vision_model(name)
@@ -26,6 +27,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
             run_network(spec, model, low=low_channels(model, share, GROUP), memory=INTERFACE_BYTES_PER_CK)
             for share in SHARES
         ]
+        if name == BY_LAYER:
+            layers = _by_layer(runs)
         times = [run.time_ps * 1e-9 for run in runs]
         rows.append(
             {"model": name}
@@ -73,7 +76,12 @@ def run(progress: Callable[[float, str], None]) -> Report:
     return Report(
         name="latency",
         question="How long does each model take at each ratio on a DNNWeaver-v2-like array?",
-        tables={"time": pd.DataFrame(rows), "switch": pd.DataFrame(switches), "resnet18-on-dram": where},
+        tables={
+            "time": pd.DataFrame(rows),
+            "switch": pd.DataFrame(switches),
+            f"{BY_LAYER}-layers": layers,
+            "resnet18-on-dram": where,
+        },
         checks=checks,
         figures={
             "latency": lambda: line_chart(
@@ -89,6 +97,20 @@ def run(progress: Callable[[float, str], None]) -> Report:
         },
         leaves_out=LEAVES_OUT,
     )
+
+
+def _by_layer(runs: list[NetworkRun]) -> pd.DataFrame:
+    """Microseconds of every layer of the array at each ratio."""
+    rows = []
+    for each in zip(*(run.layers for run in runs), strict=True):
+        if each[0].macs:
+            us = [layer.clocks * run.part.tck_fs * 1e-9 for layer, run in zip(each, runs, strict=True)]
+            rows.append(
+                {"layer": each[0].name}
+                | {f"at_{100 * share:.0f}_percent_us": time for share, time in zip(SHARES, us, strict=True)}
+                | {"use_at_0_percent": 100 * each[0].utilisation}
+            )
+    return pd.DataFrame(rows)
 
 
 def _holds(setting: str, quantity: str, holds: bool) -> Check:
