@@ -52,9 +52,10 @@ def single_fold_ck(rows: int, cols: int, t: int, dataflow: str) -> int:
     return rows + cols + t - 2 + (rows if dataflow != "os" else 0)
 
 
-def period_ck(rows: int, t: int, timing: Timing) -> int:
+def period_ck(rows: int, t: int, dataflow: str, timing: Timing) -> int:
     """Clocks from one fold to the next when they overlap."""
-    return max(ceil_div(t, timing.row_chunk) * timing.row_chunk, 1 if timing.local else rows)
+    handed_over = 1 if timing.local and dataflow != "os" else rows
+    return max(ceil_div(t, timing.row_chunk) * timing.row_chunk, handed_over)
 
 
 def array_clocks(rows: int, cols: int, folds: int, t: int, dataflow: str, timing: Timing) -> ArrayClocks:
@@ -62,7 +63,7 @@ def array_clocks(rows: int, cols: int, folds: int, t: int, dataflow: str, timing
     one = single_fold_ck(rows, cols, t, "os" if timing.local else dataflow)
     if not timing.overlap:
         return ArrayClocks(folds=folds, issue_ck=folds * one, head_ck=0, tail_ck=0)
-    period = period_ck(rows, t, timing)
+    period = period_ck(rows, t, dataflow, timing)
     head = rows if dataflow != "os" and not timing.local else 0
     return ArrayClocks(
         folds=folds,

@@ -17,7 +17,8 @@ class Timing:
     overlap: the next fold enters while the last one drains (shadow registers for the stationary operand
       and for results); else a fold begins when the one before has left the array.
     row_chunk: streamed rows come in instructions of so many rows, the last one padded; 1: no padding.
-    local: every unit reads the stationary operand from a memory of its own, so no fold waits for it.
+    local: in ws and is, every unit reads the stationary operand from a memory of its own, so no fold waits
+      for it.
     head_ck: clocks from an idle array's operands to its first multiply, beyond loading the stationary
     operand.
     """
