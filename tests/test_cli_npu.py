@@ -35,6 +35,8 @@ def test_a_product_under_scale_sims_timing(capsys):
     assert run["ideal_ck"] + sum(run["lost_ck"].values()) == run["clocks"]
     assert run["tiling"]["reason"]
     assert run["overlap_saves_ck"] == 0
+    assert run["array_alone"]["clocks"] == 7 * 12 * 446
+    assert run["array_alone"]["output_writes"] == 196 * 384
 
 
 def test_what_overlapping_folds_are_worth(capsys):

@@ -98,6 +98,7 @@ def npu(
         run = layer_once(spec, layer, bandwidth)
         said = _summary(spec, layer.name, bits, [run], overlap_worth(spec, layer))
         layers = []
+        said["array_alone"] = _alone(spec, layer)
         cut = run.tiling
         assert cut is not None
         said["tiling"] = {
@@ -211,6 +212,25 @@ def _summary(spec: NpuSpec, name: str, bits: str, runs: list[LayerRun], saved: i
         "scratchpad_bytes": sum(run.scratchpad_bytes for run in runs),
         "overlap_saves_ck": saved,
         "energy_uj": {key: value / 1e6 for key, value in energy.items()},
+    }
+
+
+def _alone(spec: NpuSpec, layer: Layer) -> dict[str, Any]:
+    """The product unfolded to (M, N, K) and packed, without memory, in 8 bits: what SCALE-Sim reports."""
+    from pimsim.devices.npu.array import fold_report
+
+    told = fold_report(layer.m, layer.n, layer.k, spec.rows, spec.cols, spec.dataflow, spec.timing)
+    return {
+        "m": layer.m,
+        "n": layer.n,
+        "k": layer.k,
+        "products": layer.groups,
+        "folds": told.folds,
+        "clocks": told.cycles,
+        "mapping_efficiency_percent": 100 * told.mapping_efficiency,
+        "input_reads": told.input_reads,
+        "weight_reads": told.weight_reads,
+        "output_writes": told.output_writes,
     }
 
 
