@@ -68,8 +68,15 @@ SPECS = st.builds(
 
 
 @settings(max_examples=80, deadline=None)
-@given(LAYERS, SPECS, st.sampled_from((0.5, 4.0, 1000.0)))
-def test_every_clock_is_booked_and_bounds_hold(layer, spec, rate):
+@given(
+    LAYERS,
+    SPECS,
+    st.sampled_from((0.5, 4.0, 1000.0)),
+    st.sampled_from((0, 0.4, 1)),
+    st.sampled_from((1, 2, 4)),
+)
+def test_every_clock_is_booked_and_bounds_hold(layer, spec, rate, low, rate4):
+    spec, layer = replace(spec, rate4=rate4), layer.with_low(int(low * layer.in_ch))
     run = simulate_layer(spec, layer, FlatMemory(rate))
     assert run.ideal_ck + sum(run.lost_ck.values()) == run.clocks
     assert min(run.lost_ck.values()) >= 0
