@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint bench legality clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,6 +34,9 @@ bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/resul
 	$(BIN)/python -m pytest -q -s -m bench
 	$(BIN)/python benchmarks/dram_speed.py
 	$(BIN)/python benchmarks/npu_speed.py
+
+legality: $(STAMP)  ## Audit 10^8 commands of all parts and controllers; writes benchmarks/legality.md
+	$(BIN)/python benchmarks/dram_legality.py
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

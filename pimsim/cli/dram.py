@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pimsim.devices.dram.energy import Energy
     from pimsim.devices.dram.replay import ReplayReport
 
 
@@ -33,7 +35,11 @@ def replay(
         typer.Option(help="Or: a reference configuration (JSON) with its own controller and mapping."),
     ] = None,
     controller: Annotated[
-        Path | None, typer.Option(help="Settings of the controller: a JSON object.", metavar="FILE")
+        str | None,
+        typer.Option(
+            help="Controller: a name (see: pimsim controllers) or a JSON file of settings.",
+            metavar="NAME|FILE",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -43,27 +49,37 @@ def replay(
         str | None,
         typer.Option(help="Address bits from the top: 'row:16 bank:2 column:7'.", metavar="SPEC"),
     ] = None,
-    window: Annotated[int, typer.Option(min=0, help="Most requests outstanding; 0: no limit.")] = 0,
+    channels: Annotated[
+        int, typer.Option(min=1, help="Channels, unless --mapping says it; bursts go to them in turn.")
+    ] = 1,
+    window: Annotated[int, typer.Option(min=0, help="Most requests outstanding a channel; 0: no limit.")] = 0,
     commands: Annotated[
         Path | None, typer.Option(help="Write the log of DRAM commands; see: pimsim audit.", metavar="FILE")
     ] = None,
+    times: Annotated[
+        Path | None,
+        typer.Option(help="Write when each request was accepted and done, in clocks (CSV).", metavar="FILE"),
+    ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Run a file of requests on one DRAM channel: time, latency, row hits, commands, bandwidth.
+    """Run a file of requests on DRAM channels: time, latency, row hits, commands, bandwidth, energy.
 
-    Unless --mapping says otherwise, addresses are row, rank, bank, bank group, column from the top.
+    Unless --mapping says otherwise, addresses are row, rank, bank, bank group, column, channel from the top.
     """
     if (part is None) == (config is None):
         raise typer.BadParameter("give either --part or --config", param_hint="'--part' / '--config'")
-    if config is not None and (controller is not None or settings or mapping is not None):
+    if config is not None and (controller is not None or settings or mapping is not None or channels != 1):
         raise typer.BadParameter(
-            "a reference configuration brings its own controller and mapping",
-            param_hint="'--controller' / '--set' / '--mapping'",
+            "a reference configuration brings its own controller, mapping and channel",
+            param_hint="'--controller' / '--set' / '--mapping' / '--channels'",
         )
     from pimsim.devices import DramSpec
     from pimsim.devices import part as find_part
     from pimsim.devices.dram.config import ReferenceConfig, read_config
-    from pimsim.devices.dram.replay import read_controller, replay_file
+    from pimsim.devices.dram.controllers import controller_of
+    from pimsim.devices.dram.replay import replay_file
+    from pimsim.report.progress import bar
     from pimsim.report.report import json_text
     from pimsim.report.tables import print_frame
     from pimsim.result import csv_bytes, write_file
@@ -73,15 +89,25 @@ def replay(
         device, held = read_config(config), None
     else:
         device = find_part(part or "", DramSpec)
-        held = read_controller(controller, tuple(settings or ()))
-    done = replay_file(
-        requests, device, controller=held, mapping=mapping, window=window, log=commands is not None
-    )
-    if commands is not None and done.commands is not None:
-        import gzip
-
-        data = csv_bytes(done.commands)
-        write_file(commands, gzip.compress(data, mtime=0) if commands.suffix == ".gz" else data)
+        held = controller_of(controller, tuple(settings or ()))
+    with bar(f"Replaying {requests.name}", quiet) as advance:
+        done = replay_file(
+            requests,
+            device,
+            controller=held,
+            mapping=mapping,
+            channels=channels,
+            window=window,
+            log=commands is not None,
+            times=times is not None,
+            progress=advance,
+        )
+    written = [path for path in (commands, times) if path is not None]
+    for path in written:
+        frame = done.commands if path is commands else done.times()
+        if frame is not None:
+            data = csv_bytes(frame)
+            write_file(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     if as_json:
         typer.echo(json_text(done.summary()))
         return
@@ -89,7 +115,9 @@ def replay(
     title = f"{requests.name}: {done.requests:,} requests on {done.device}"
     print_frame(_replay_table(done), title, screen)
     note(screen, f"\nMapping: {done.mapping}")
-    note(screen, f"Written to {commands}" if commands is not None else "")
+    note(screen, f"Controller: {done.controller.name}")
+    note(screen, _energy_note(done.energy))
+    note(screen, f"Written to {', '.join(map(str, written))}" if written else "")
 
 
 def _replay_table(done: ReplayReport) -> pd.DataFrame:
@@ -108,13 +136,67 @@ def _replay_table(done: ReplayReport) -> pd.DataFrame:
     ):
         rows.append((name, "-" if clocks is None else f"{clocks:.6g}", "clocks"))
         rows.append((name, "-" if clocks is None else f"{done.ns(clocks):.6g}", "ns"))
-    rows += [("row hits", f"{done.row_hits}", "accesses"), ("row misses", f"{done.row_misses}", "accesses")]
+    conflicts = "-" if done.row_conflicts is None else f"{done.row_conflicts}"
+    rows += [
+        ("row hits", f"{done.row_hits}", "accesses"),
+        ("row misses", f"{done.row_misses}", "accesses"),
+        ("row conflicts", conflicts, "accesses"),
+    ]
     rows += [(command, f"{count}", "commands") for command, count in done.counts.items()]
     rows += [
         ("bandwidth", f"{done.bandwidth_gbps:.4g}", "GB/s"),
         ("share of peak", f"{done.share_of_peak * 100:.4g}", "%"),
     ]
+    rows += _energy_rows(done.energy)
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
+
+
+def _energy_rows(energy: Energy | None) -> list[tuple[str, str, str]]:
+    if energy is None:
+        return [("energy", "-", "nJ")]
+    mark = " (estimate)" if energy.estimate else ""
+    a_bit = energy.pj_per_bit
+    return [
+        (f"energy{mark}", f"{energy.total_pj / 1000:.5g}", "nJ"),
+        *((f"energy, {name}", f"{value / 1000:.5g}", "nJ") for name, value in energy.components_pj.items()),
+        (f"average power{mark}", f"{energy.power_mw:.5g}", "mW"),
+        (f"energy a bit{mark}", "-" if a_bit is None else f"{a_bit:.4g}", "pJ/bit"),
+    ]
+
+
+def _energy_note(energy: Energy | None) -> str:
+    if energy is None:
+        return "Energy: no supply currents are known here."
+    said = f"Energy from supply currents ({energy.source})."
+    if energy.exact_background:
+        return said
+    low, high = energy.background_low_pj / 1000, energy.background_high_pj / 1000
+    return f"{said} Background from command counts: between {low:.5g} and {high:.5g} nJ (--commands: exact)."
+
+
+@app.command(epilog="Example: pimsim controllers")
+def controllers(as_json: Json = False) -> None:
+    """List the DRAM controllers by name, with their settings; each can be changed with --set."""
+    import dataclasses
+
+    import pandas as pd
+
+    from pimsim.devices.dram.controllers import CONTROLLERS
+    from pimsim.report.report import json_text
+    from pimsim.report.tables import print_frame
+
+    if as_json:
+        settings = {name: dataclasses.asdict(preset.controller) for name, preset in CONTROLLERS.items()}
+        typer.echo(json_text({"controllers": settings}))
+        return
+    rows = [(name, preset.doc) for name, preset in CONTROLLERS.items()]
+    screen = console()
+    print_frame(pd.DataFrame(rows, columns=["controller", "what it does"]), "", screen)
+    kinds = {type(preset.controller): preset.controller for preset in CONTROLLERS.values()}
+    for kind, example in kinds.items():
+        names = [name for name, preset in CONTROLLERS.items() if isinstance(preset.controller, kind)]
+        held = ", ".join(f.name for f in dataclasses.fields(example) if f.name != "name")
+        note(screen, f"\nSettings of {', '.join(names)}: {held}")
 
 
 @app.command(epilog="Example: pimsim audit commands.csv --part lpddr5x-pim-8533")

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pimsim.compiled import counted
 from pimsim.errors import SpecError
 
 _Int64 = npt.NDArray[np.int64]
@@ -196,7 +196,7 @@ def _memory_log(entries: _Int64, served: npt.NDArray[np.int8]) -> MemoryLog:
     )
 
 
-@njit(cache=True)
+@counted
 def _find(ways: _Int64, line: int) -> int:
     """The way that holds `line`, or -1. ways: (ways,) of one set."""
     for way in range(len(ways)):
@@ -207,7 +207,7 @@ def _find(ways: _Int64, line: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@counted
 def _to_front(ways: _Int64, way: int, entry: int) -> None:
     """Put `entry` first and move the ways before `way` one back, over what `way` held."""
     for i in range(way, 0, -1):
@@ -215,7 +215,7 @@ def _to_front(ways: _Int64, way: int, entry: int) -> None:
     ways[0] = entry
 
 
-@njit(cache=True)
+@counted
 def _fill(lines: tuple[_Int64, ...], counts: _Int64, level: int, entry: int) -> int:
     """Allocate `entry`, absent from `level`; the line number that this writes to memory, or -1."""
     while level < len(lines):
@@ -235,7 +235,7 @@ def _fill(lines: tuple[_Int64, ...], counts: _Int64, level: int, entry: int) -> 
     return entry >> 1
 
 
-@njit(cache=True)
+@counted
 def _append(log: _Int64, used: int, access: int, address: int, kind: int) -> _Int64:
     """The log with one more entry at `used`, doubled if it was full."""
     if used == len(log):
@@ -246,7 +246,7 @@ def _append(log: _Int64, used: int, access: int, address: int, kind: int) -> _In
     return log
 
 
-@njit(cache=True)
+@counted
 def _run(
     lines: tuple[_Int64, ...],
     line_bits: int,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+from pimsim.devices.currents import Currents
 from pimsim.errors import SpecError
 
 
@@ -84,7 +85,8 @@ class DramSpec:
     clock_ratio: transfers per command clock and pin (LPDDR5 with WCK:CK 4:1 is 8; DDR is 2).
     timings: datasheet name -> AtLeast; the family says which names it needs.
     latencies_ck: read and write latency and other values that the standard gives in clocks only.
-    currents_ma: datasheet supply currents for the energy model; empty where none are public.
+    currents: supply currents for the energy model; None where none are known. They name the chip that they
+      are of, so that a variant of another rate, density or width does not use them.
     """
 
     name: str
@@ -97,6 +99,7 @@ class DramSpec:
     geometry: DramGeometry
     timings: dict[str, AtLeast]
     latencies_ck: dict[str, int] = field(default_factory=dict)
+    currents: Currents | None = None
 
     def __post_init__(self) -> None:
         g = self.geometry

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from pimsim.compiled import counted
 from pimsim.errors import PlacementError, SpecError, suggest
 
 _NAME = r"[a-z][a-z0-9_]*"
@@ -322,7 +322,7 @@ class AddressMapping:
         return DecodeTables(field_index, bit_in_field, mask)
 
 
-@njit(cache=True)
+@counted
 def decode_one(
     address: int,
     field_index: npt.NDArray[np.int64],

@@ -9,7 +9,9 @@ What one channel does in a clock, in this order:
 2. the second half of an activate (ACT2) whose deadline has come;
 3. the first of: a data command whose row was opened for it; the head of the maintenance queue
    (refreshes and the precharges they need); a request of the write queue in write mode, else of the
-   read queue. Commands that may go now beat those that may not, then the older request wins;
+   read queue (or of the only queue). Commands that may go now beat those that may not, then, if row hits
+   go first, data commands beat others, then the older request wins. In order, only the oldest request
+   counts, and none while a row is open for an older one;
 4. an owed ACT2.
 
 A clock in which nothing can go is never visited: a step that issues nothing returns the earliest
@@ -39,6 +41,7 @@ from pimsim.devices.rules import (
     RDRES,
     REFAB,
     REFPB,
+    REFSB,
     WR,
     WRA,
     WRREG,
@@ -52,8 +55,10 @@ MAX_BANKS = 64
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
- C_BL, C_WCKPST, C_REFRESH, C_REFI, C_GUARD, C_LOG, C_SIDS, C_BUSES, C_CAP, C_NUM) = range(22)  # fmt: skip
-NO_REFRESH, ALL_BANK, PER_BANK = range(3)
+ C_BL, C_WCKPST, C_REFRESH, C_REFI, C_ORDER, C_LOG, C_SIDS, C_BUSES, C_CAP, C_HIT_CAP, C_TIMEOUT, C_UNIFIED,
+ C_POSTPONE, C_NUM) = range(26)  # fmt: skip
+NO_REFRESH, ALL_BANK, PER_BANK, SAME_BANK = range(4)
+READY_FIRST, ROW_HIT_GUARD, ROW_HIT_FIRST, IN_ORDER = range(4)
 ONE_BUS, ROW_AND_COLUMN, HALF_CLOCK = range(3)
 """Command buses: one for all commands; one each for row and column commands (HBM2); the same with a
 clock of the engine being half a clock of the device, on whose odd halves only precharges may go (HBM3)."""
@@ -61,7 +66,7 @@ ANY, COLUMN, ROW = range(3)  # which commands a pass over the candidates may cho
 
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
- X_FREE, X_OWED, X_ACTIVE, X_ROW_HITS, X_REFRESHES, X_LAST, X_NUM) = range(16)  # fmt: skip
+ X_FREE, X_OWED, X_ACTIVE, X_ROW_HITS, X_REFRESHES, X_LAST, X_POSTPONED, X_NUM) = range(17)  # fmt: skip
 
 # Columns of a request slot.
 Q_ACCEPT, Q_WRITE, Q_BANK, Q_ROW, Q_COL, Q_TAG, Q_OPENED, Q_NUM = range(8)
@@ -74,7 +79,8 @@ class Channels(NamedTuple):
 
     ready[c, node, command]: earliest clock; nodes are the channel, its ranks, bank groups and banks.
     ring, ring_at: clocks of the last commands of windowed rules (tFAW), and where the next one goes.
-    slots, order: requests, and the queues (0 reads, 1 writes) as slot numbers in order of acceptance.
+    slots, order: requests, and the queues (0 reads or all, 1 writes) as slot numbers in order of acceptance.
+    waiting: requests in each queue. used[c, bank]: clock of the last data command, or of the activate.
     owner[c, bank]: slot whose activate opened the bank and whose data command is pending, or -1.
     owed[c, bank]: deadline of the second half of an activate, or -1.
     maint: queue of (command, rank, bank) refreshes.
@@ -102,6 +108,8 @@ class Channels(NamedTuple):
     wck_until: NDArray[np.int64]
     place: NDArray[np.int64]
     accesses: NDArray[np.int64]
+    waiting: NDArray[np.int64]
+    used: NDArray[np.int64]
     last_row: NDArray[np.int64]
     counts: NDArray[np.int64]
     log: NDArray[np.int64]
@@ -160,6 +168,8 @@ def make_channels(
             axis=1,
         ),
         accesses=np.zeros((n, banks), np.int64),
+        waiting=np.zeros((n, 2), np.int64),
+        used=np.zeros((n, banks), np.int64),
         last_row=np.full((n, ranks, 3), -9, np.int64),
         counts=np.zeros((n, N_COMMANDS), np.int64),
         log=np.zeros((log_rows, len(LOG_COLUMNS)), np.int64),
@@ -177,6 +187,12 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
         if s.cfg[C_SIDS] > 1:
             t = max(t, ready[c, place[bank, 1], command])
     return int(t)
+
+
+def earliest_same_bank(s: Channels, c: int, rank: int, bank: int) -> int:
+    """`earliest` of a refresh of `bank`, of the first bank group, and its likes in the other groups."""
+    likes = range(bank, bank + int(s.cfg[C_GROUPS] * s.cfg[C_BANKS]), int(s.cfg[C_BANKS]))
+    return max(earliest(s, c, REFSB, rank, like) for like in likes)
 
 
 def _raise(ready: NDArray[np.int64], c: int, node: int, command: int, clock: int) -> None:
@@ -201,8 +217,7 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     return first_group + ranks * groups + rank * groups * per, groups * per
 
 
-def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
-    """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
+def _apply_rules(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> None:
     cfg = s.cfg
     ready = s.ready
     for r in range(s.rule_first[command], s.rule_first[command + 1]):
@@ -222,6 +237,15 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
                 node, count = _nodes(s, scope, rank, bank)
                 for k in range(node, node + count):
                     _raise(ready, c, k, before, t + wait)
+
+
+def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
+    """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
+    cfg = s.cfg
+    ready = s.ready
+    likes = range(bank, bank + int(cfg[C_GROUPS] * cfg[C_BANKS]), int(cfg[C_BANKS]))
+    for each in likes if command == REFSB else [bank]:
+        _apply_rules(s, c, t, command, rank, each)
     for ring in range(s.ring_spec.shape[0]):
         if (s.ring_spec[ring, 2] >> command) & 1:
             node, _ = _nodes(s, s.ring_spec[ring, 0], rank, bank)
@@ -244,6 +268,7 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
     if command == ACT1:
         s.open_row[c, bank] = row
         s.accesses[c, bank] = 0
+        s.used[c, bank] = t
         if cfg[C_SPLIT_ACT]:
             s.owed[c, bank] = t + cfg[C_AAD]
             s.scalar[c, X_OWED] += 1
@@ -258,14 +283,14 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
     elif command == ACTAB:
         for b in range(rank * per_rank, (rank + 1) * per_rank):
             s.open_row[c, b] = row
-    elif command in (RDA, WRA):
-        s.open_row[c, bank] = -1
-    elif command in (RD, MACAB, RDRES):
+    elif command in (RD, RDA, MACAB, RDRES):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST])
-    elif command in (WR, WRREG):
+    elif command in (WR, WRA, WRREG):
         s.wck_until[c, rank] = max(s.wck_until[c, rank], t + cfg[C_WL] + cfg[C_BL] + cfg[C_WCKPST])
-    elif command in (REFAB, REFPB):
+    elif command in (REFAB, REFPB, REFSB):
         s.scalar[c, X_REFRESHES] += 1
+    if command in (RDA, WRA):
+        s.open_row[c, bank] = -1
     if cfg[C_LOG]:
         k = s.log_used[0]
         if k < s.log.shape[0]:
@@ -273,7 +298,7 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
             s.log[k, 1] = command
             s.log[k, 2] = c
             s.log[k, 3] = rank
-            s.log[k, 4] = (bank % per_rank) // cfg[C_BANKS] if bank >= 0 else -1
+            s.log[k, 4] = (bank % per_rank) // cfg[C_BANKS] if bank >= 0 and command != REFSB else -1
             s.log[k, 5] = bank % cfg[C_BANKS] if bank >= 0 else -1
             s.log[k, 6] = row
             s.log[k, 7] = col
@@ -282,7 +307,8 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
 
 def _when(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> int:
     """Earliest clock, not before `t`, at which rules and command bus allow `command`."""
-    when = max(t, earliest(s, c, command, rank, bank))
+    when = earliest_same_bank(s, c, rank, bank) if command == REFSB else earliest(s, c, command, rank, bank)
+    when = max(t, when)
     if s.cfg[C_BUSES] == HALF_CLOCK and when & 1:
         if command not in (PRE, PREA):
             return when + 1
@@ -303,13 +329,13 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     order; a write to an address that already waits is merged with it.
     """
     cfg, x, slots = s.cfg, s.scalar, s.slots
-    for k in range(x[c, X_WRITES]):
-        index = s.order[c, 1, k]
-        same_row = slots[c, index, Q_BANK] == bank and slots[c, index, Q_ROW] == row
-        if same_row and slots[c, index, Q_COL] == col:
+    queue = 0 if cfg[C_UNIFIED] else write
+    for k in range(s.waiting[c, 0 if cfg[C_UNIFIED] else 1]):
+        held = slots[c, s.order[c, 0 if cfg[C_UNIFIED] else 1, k]]
+        if held[Q_WRITE] and (held[Q_BANK], held[Q_ROW], held[Q_COL]) == (bank, row, col):
             return t if write else max(t, x[c, X_LAST_READ])
-    at = x[c, X_WRITES] if write else x[c, X_READS]
-    if at >= (cfg[C_WRITEQ] if write else cfg[C_READQ]):
+    at = s.waiting[c, queue]
+    if at >= (cfg[C_WRITEQ] if queue else cfg[C_READQ]):
         return -2
     x[c, X_FREE] -= 1
     index = s.free[c, x[c, X_FREE]]
@@ -320,17 +346,18 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     slots[c, index, Q_COL] = col
     slots[c, index, Q_TAG] = tag
     slots[c, index, Q_OPENED] = 0
-    s.order[c, write, at] = index
+    s.order[c, queue, at] = index
+    s.waiting[c, queue] += 1
     x[c, X_WRITES if write else X_READS] += 1
     return -1
 
 
 def _leave_queue(s: Channels, c: int, write: int, place: int) -> None:
-    x = s.scalar
-    n = x[c, X_WRITES] if write else x[c, X_READS]
-    for k in range(place, n - 1):
-        s.order[c, write, k] = s.order[c, write, k + 1]
-    x[c, X_WRITES if write else X_READS] -= 1
+    queue = 0 if s.cfg[C_UNIFIED] else write
+    for k in range(place, s.waiting[c, queue] - 1):
+        s.order[c, queue, k] = s.order[c, queue, k + 1]
+    s.waiting[c, queue] -= 1
+    s.scalar[c, X_WRITES if write else X_READS] -= 1
 
 
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
@@ -343,17 +370,33 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     x[c, X_MAINT_LEN] += 1
 
 
-def _refresh_due(s: Channels, c: int, t: int) -> None:
-    """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
+def _enter_refresh(s: Channels, c: int) -> None:
+    """Move one refresh of every rank into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
     per_rank = cfg[C_GROUPS] * cfg[C_BANKS]
+    for rank in range(cfg[C_RANKS]):
+        if cfg[C_REFRESH] == ALL_BANK:
+            _enter_maintenance(s, c, REFAB, rank, -1)
+        elif cfg[C_REFRESH] == PER_BANK:
+            _enter_maintenance(s, c, REFPB, rank, rank * per_rank + x[c, X_REF_BANK])
+        else:
+            _enter_maintenance(s, c, REFSB, rank, rank * per_rank + x[c, X_REF_BANK])
+    x[c, X_REF_BANK] = (x[c, X_REF_BANK] + 1) % (per_rank if cfg[C_REFRESH] == PER_BANK else cfg[C_BANKS])
+
+
+def _is_busy(s: Channels, c: int) -> bool:
+    x = s.scalar
+    return bool(x[c, X_READS] or x[c, X_WRITES] or x[c, X_ACTIVE] or x[c, X_CAS_SLOT] >= 0)
+
+
+def _refresh_due(s: Channels, c: int, t: int) -> None:
+    """Refreshes whose time has come (clocks k x interval - 1): due, or postponed while requests wait."""
+    cfg, x = s.cfg, s.scalar
     while x[c, X_NEXT_REF] <= t:
-        for rank in range(cfg[C_RANKS]):
-            if cfg[C_REFRESH] == ALL_BANK:
-                _enter_maintenance(s, c, REFAB, rank, -1)
-            else:
-                _enter_maintenance(s, c, REFPB, rank, rank * per_rank + x[c, X_REF_BANK])
-        x[c, X_REF_BANK] = (x[c, X_REF_BANK] + 1) % per_rank
+        if _is_busy(s, c) and x[c, X_POSTPONED] < cfg[C_POSTPONE]:
+            x[c, X_POSTPONED] += 1
+        else:
+            _enter_refresh(s, c)
         x[c, X_NEXT_REF] += cfg[C_REFI]
 
 
@@ -367,6 +410,13 @@ def _earliest_owed(s: Channels, c: int) -> int:
     return best
 
 
+def _data_command(s: Channels, c: int, index: int) -> int:
+    """The data command of a request: with auto precharge if its row has served its cap (-1: at once)."""
+    if s.cfg[C_CAP] and s.accesses[c, s.slots[c, index, Q_BANK]] >= s.cfg[C_CAP]:
+        return WRA if s.slots[c, index, Q_WRITE] else RDA
+    return WR if s.slots[c, index, Q_WRITE] else RD
+
+
 def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
     """(slot, next clock): oldest request whose row was opened for it and whose data may go now, or -1."""
     nxt, chosen, oldest = NEVER, -1, NEVER
@@ -374,9 +424,7 @@ def _choose_opened(s: Channels, c: int, t: int) -> tuple[int, int]:
         index = s.owner[c, bank]
         if index < 0 or s.owed[c, bank] >= 0:
             continue
-        do = WR if s.slots[c, index, Q_WRITE] else RD
-        if s.cfg[C_CAP] and s.accesses[c, bank] >= s.cfg[C_CAP]:
-            do = WRA if do == WR else RDA
+        do = _data_command(s, c, index)
         when = _when(s, c, t, do, s.place[bank, 0], bank)
         if when > t:
             nxt = min(nxt, when)
@@ -398,6 +446,12 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
             return -1, rank, bank
         return (PRE if s.open_row[c, bank] >= 0 else REFPB), rank, bank
     per_rank = s.cfg[C_GROUPS] * s.cfg[C_BANKS]
+    if want == REFSB:
+        likes = range(bank, bank + int(per_rank), int(s.cfg[C_BANKS]))
+        if any(s.owner[c, b] >= 0 or s.owed[c, b] >= 0 for b in likes):
+            return -1, rank, bank
+        still_open = [b for b in likes if s.open_row[c, b] >= 0]
+        return (PRE, rank, still_open[0]) if still_open else (REFSB, rank, bank)
     do = REFAB
     for b in range(rank * per_rank, (rank + 1) * per_rank):
         if s.owner[c, b] >= 0 or s.owed[c, b] >= 0:
@@ -410,42 +464,53 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
 def _choose_request(s: Channels, c: int, t: int, kind: int) -> tuple[int, int, int]:
     """(place in its queue or -1, command, next clock) of the request to serve now."""
     cfg, x = s.cfg, s.scalar
-    if x[c, X_WRITE_MODE] == 0:
+    if cfg[C_UNIFIED]:
+        pass
+    elif x[c, X_WRITE_MODE] == 0:
         if x[c, X_WRITES] > cfg[C_HIGH] or x[c, X_READS] == 0:
             x[c, X_WRITE_MODE] = 1
     elif x[c, X_WRITES] < cfg[C_LOW] and x[c, X_READS] > 0:
         x[c, X_WRITE_MODE] = 0
-    write = x[c, X_WRITE_MODE]
-    nxt = NEVER
-    hit_older = 0  # banks with an older row hit, as a bit set
-    early_data, early_row = 0, 0  # banks of which an older request waits for the same command
-    for k in range(x[c, X_WRITES] if write else x[c, X_READS]):
-        index = s.order[c, write, k]
-        bank = s.slots[c, index, Q_BANK]
-        if s.owed[c, bank] >= 0:
+    queue = x[c, X_WRITE_MODE]
+    if cfg[C_ORDER] == IN_ORDER and x[c, X_ACTIVE]:
+        return -1, -1, NEVER
+    places = range(min(1, s.waiting[c, queue]) if cfg[C_ORDER] == IN_ORDER else s.waiting[c, queue])
+    hits: dict[int, int] = {}  # place of each bank's oldest request that hits its open row
+    misses: dict[int, int] = {}  # and of its oldest other request
+    for k in places:
+        held = s.slots[c, s.order[c, queue, k]]
+        bank = int(held[Q_BANK])
+        if s.owed[c, bank] < 0:
+            (hits if s.open_row[c, bank] == held[Q_ROW] else misses).setdefault(bank, k)
+    candidates = []  # (data commands last if row hits go first, place, command, bank)
+    for bank, k in hits.items():
+        write = s.slots[c, s.order[c, queue, k], Q_WRITE]
+        closing = cfg[C_CAP] and s.accesses[c, bank] >= cfg[C_CAP]
+        if closing and s.owner[c, bank] >= 0:
+            continue  # it would close the row before the request that opened it is served
+        if cfg[C_HIT_CAP] and s.accesses[c, bank] >= cfg[C_HIT_CAP] and misses.get(bank, NEVER) < k:
             continue
-        row = s.open_row[c, bank]
-        if row == s.slots[c, index, Q_ROW]:
-            hit_older |= 1 << bank
-            if kind == ROW or (early_data >> bank) & 1:
-                continue
-            early_data |= 1 << bank
-            capped = cfg[C_CAP] and s.accesses[c, bank] >= cfg[C_CAP]
-            if capped and s.owner[c, bank] >= 0:
-                continue  # it would close the row before the request that opened it is served
-            do = (WRA if write else RDA) if capped else (WR if write else RD)
-        elif kind == COLUMN or (early_row >> bank) & 1:
-            continue
-        elif row < 0:
+        do = (WRA if write else RDA) if closing else (WR if write else RD)
+        candidates.append((0, k, do, bank))
+    for bank, k in misses.items():
+        if s.open_row[c, bank] < 0:
+            do = ACT1
             if x[c, X_OWED] > 0:
                 continue
-            do = ACT1
-            early_row |= 1 << bank
         else:
-            if s.owner[c, bank] >= 0 or (cfg[C_GUARD] and (hit_older >> bank) & 1):
-                continue
             do = PRE
-            early_row |= 1 << bank
+            if s.owner[c, bank] >= 0:
+                continue
+            capped = cfg[C_HIT_CAP] and s.accesses[c, bank] >= cfg[C_HIT_CAP]
+            if cfg[C_ORDER] in (ROW_HIT_GUARD, ROW_HIT_FIRST) and hits.get(bank, NEVER) < k:
+                continue
+            if cfg[C_ORDER] == ROW_HIT_FIRST and bank in hits and not capped:
+                continue
+        candidates.append((1 if cfg[C_ORDER] == ROW_HIT_FIRST else 0, k, do, bank))
+    nxt = NEVER
+    for _, k, do, bank in sorted(candidates):
+        if kind == (COLUMN if do in (ACT1, PRE) else ROW):
+            continue
         when = _when(s, c, t, do, s.place[bank, 0], bank)
         if when <= t:
             return k, do, nxt
@@ -463,7 +528,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     if x[c, X_CAS_SLOT] >= 0:
         index = x[c, X_CAS_SLOT]
         x[c, X_CAS_SLOT] = -1
-        command = WR if s.slots[c, index, Q_WRITE] else RD
+        command = _data_command(s, c, index)
     elif urgent >= 0 and s.owed[c, urgent] <= t:
         command = ACT2
     else:
@@ -472,9 +537,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
             index, when = _choose_opened(s, c, t)
             nxt = min(nxt, when)
             if index >= 0:
-                command = WR if s.slots[c, index, Q_WRITE] else RD
-                if cfg[C_CAP] and s.accesses[c, s.slots[c, index, Q_BANK]] >= cfg[C_CAP]:
-                    command = WRA if command == WR else RDA
+                command = _data_command(s, c, index)
         if kind != COLUMN and command < 0 and x[c, X_MAINT_LEN]:
             do, rank, bank = _choose_maintenance(s, c)
             if do >= 0:
@@ -496,13 +559,13 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
                 nxt = min(nxt, when)
         if command < 0:
             return int(nxt)
-        if command in (RD, WR) and cfg[C_SYNC]:
+        if command in (RD, WR, RDA, WRA) and cfg[C_SYNC]:
             bank = s.slots[c, index, Q_BANK]
             if t >= s.wck_until[c, s.place[bank, 0]]:
                 if urgent >= 0 and s.owed[c, urgent] <= t + 1:
                     command, index = ACT2, -1
                 else:
-                    command = CAS_WR if command == WR else CAS_RD
+                    command = CAS_WR if s.slots[c, index, Q_WRITE] else CAS_RD
 
     row, col = -1, -1
     if command == ACT2:
@@ -531,6 +594,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
         _leave_queue(s, c, s.slots[c, index, Q_WRITE], place)
     elif command in (RD, WR, RDA, WRA):
         s.accesses[c, bank] += 1
+        s.used[c, bank] = t
         write = s.slots[c, index, Q_WRITE]
         if s.slots[c, index, Q_OPENED]:
             s.owner[c, bank] = -1
@@ -539,7 +603,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
             x[c, X_ROW_HITS] += 1
             if place < 0:  # its CAS went out a clock ago
                 place = 0
-                while s.order[c, write, place] != index:
+                while s.order[c, 0 if cfg[C_UNIFIED] else write, place] != index:
                     place += 1
             _leave_queue(s, c, write, place)
         out[0] = s.slots[c, index, Q_TAG]
@@ -569,6 +633,23 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
+def _close_unused(s: Channels, c: int, t: int) -> int:
+    """Queue a precharge of each bank that no waiting request hits and none has used for C_TIMEOUT clocks."""
+    nxt = NEVER
+    for bank in range(s.open_row.shape[1]):
+        waiting = [s.slots[c, s.order[c, q, k]] for q in range(2) for k in range(s.waiting[c, q])]
+        hit = any(held[Q_BANK] == bank and held[Q_ROW] == s.open_row[c, bank] for held in waiting)
+        if s.open_row[c, bank] < 0 or s.owner[c, bank] >= 0 or hit or s.owed[c, bank] >= 0:
+            continue
+        rank = s.place[bank, 0]
+        when = max(s.used[c, bank] + s.cfg[C_TIMEOUT], earliest(s, c, PRE, rank, bank))
+        if when > t:
+            nxt = min(nxt, int(when))
+        elif not _is_queued(s, c, PRE, bank):
+            _enter_maintenance(s, c, PRE, rank, bank)
+    return nxt
+
+
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
@@ -588,7 +669,12 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         return int(x[c, X_LAST]) + 1
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
-    nxt = _close_capped(s, c, t) if cfg[C_CAP] else NEVER
+    if x[c, X_POSTPONED] and x[c, X_MAINT_LEN] == 0 and not _is_busy(s, c):
+        _enter_refresh(s, c)
+        x[c, X_POSTPONED] -= 1
+    nxt = _close_capped(s, c, t) if cfg[C_CAP] > 0 else NEVER
+    if cfg[C_TIMEOUT]:
+        nxt = min(nxt, _close_unused(s, c, t))
     if cfg[C_BUSES] == ONE_BUS:
         return min(nxt, _act(s, c, t, ANY, out))
     nxt = min(nxt, _act(s, c, t, COLUMN, out))

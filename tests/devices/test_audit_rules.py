@@ -19,11 +19,12 @@ from pimsim.devices.rules import FAMILIES, rules_of
 from pimsim.devices.spec import AtLeast
 
 PARTS = [name for name, value in parts().items() if isinstance(value, DramSpec)]
-PLAIN = ("ACT1", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFAB", "REFPB")
+PLAIN = ("ACT1", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFAB", "REFPB", "REFSB")
 ALL_BANK = ("ACTAB", "MACAB", "WRREG", "RDRES", "MODE")
 DATA = ("RD", "WR", "RDA", "WRA")
 WHOLE_RANK = ("PREA", "REFAB", "ACTAB", "MACAB", "WRREG", "MODE")
 PRECHARGES = ("PRE", "PREA")
+LIKES = 1000  # n * LIKES + k stands for bank k of every bank group, of n banks each
 ROW = 5
 
 
@@ -32,7 +33,7 @@ class Event:
     clock: int
     command: str
     rank: int
-    bank: int  # within the rank; -1: all of them
+    bank: int  # within the rank; -1: all of them; see LIKES
 
 
 class Device:
@@ -58,8 +59,8 @@ class Device:
         }
         self.two_buses = spec.family in ("hbm2", "hbm3")
         self.half_clocks = spec.family == "hbm3"
-        refreshes = {"REFPB"} if "RFCpb" in spec.timings else set()
-        self.commands = [c for c in PLAIN if c != "REFPB" or refreshes] + list(ALL_BANK if pim else ())
+        absent = [c for c, timing in (("REFPB", "RFCpb"), ("REFSB", "RFCsb")) if timing not in spec.timings]
+        self.commands = [c for c in PLAIN if c not in absent] + list(ALL_BANK if pim else ())
         self.long = max(rule.wait for rule in self.rules) + 50
 
     def same(self, scope, a, b):
@@ -72,7 +73,13 @@ class Device:
             return True
         per_group, sids = self.g.banks_per_group, self.g.sids
         size = {"sid": self.g.banks // sids, "bankgroup": per_group, "bank": 1}[scope]
-        return b[1] >= 0 and (a[1] < 0 or a[1] // size == b[1] // size)
+        nodes = [{bank // size for bank in self.touched(place[1])} for place in (a, b)]
+        return b[1] >= 0 and bool(nodes[0] & nodes[1])
+
+    def touched(self, bank):
+        if bank >= LIKES:
+            return range(bank % LIKES, self.g.banks, bank // LIKES)
+        return range(self.g.banks) if bank < 0 else (bank,)
 
     def within(self, rule, a, b):
         if not rule.sibling:
@@ -133,6 +140,9 @@ def after(state, command, place):
         return banks - own, ranks - {rank}, mode
     if command == "REFPB":
         return None if place in banks or rank in ranks else state
+    if command == "REFSB":
+        per_group, first = divmod(place[1], LIKES)
+        return None if any(bank % per_group == first for _, bank in own) or rank in ranks else state
     if command in ("REFAB", "ACTAB"):
         return (
             None if own or rank in ranks else (banks, ranks | ({rank} if command == "ACTAB" else set()), mode)
@@ -162,9 +172,11 @@ def ways(device, state, allowed, moves):
     return []
 
 
-def place_of(command, place):
+def place_of(command, place, per_group):
     if command == "MODE":
         return (0, -1)
+    if command == "REFSB":
+        return (place[0], LIKES * per_group + place[1] % per_group)
     return (place[0], -1) if command in WHOLE_RANK else place
 
 
@@ -186,7 +198,8 @@ class Case:
 def cases(device):
     """The shortest legal logs of each pair of commands and relation, after long pauses."""
     for (first, then), there in product(product(device.commands, repeat=2), device.places.values()):
-        a, b = place_of(first, (0, 0)), place_of(then, there)
+        per_group = device.g.banks_per_group
+        a, b = place_of(first, (0, 0), per_group), place_of(then, there, per_group)
         banks = sorted({(0, 0), there})
         moves = [(c, place) for c in ("ACT1", "PRE", "RDA", "WRA") for place in banks]
         moves += [("PREA", (rank, -1)) for rank in sorted({0, there[0]})]
@@ -234,6 +247,8 @@ def frame(device, listed, earlier):
         for k, event in enumerate(case.events):
             clock = event.clock - (earlier if k == len(case.events) - 1 else 0)
             group, bank = divmod(event.bank, device.g.banks_per_group) if event.bank >= 0 else (-1, -1)
+            if event.bank >= LIKES:
+                group, bank = -1, event.bank % LIKES
             name = "ACT" if event.command == "ACT1" else event.command
             row = ROW if event.command in ("ACT1", "ACTAB") else -1
             rows.append((clock, name, channel, event.rank, group, bank, row, -1))
@@ -298,7 +313,7 @@ LARGER = {
     "RPpb": ("RPab",), "BL": ("BL_L",),
 }  # fmt: skip
 """What a value of the same part is never longer than."""
-NO_SPACING = ("REFI", "REFIpb", "AAD", "WCKPST")
+NO_SPACING = ("REFI", "REFIpb", "REFIsb", "AAD", "WCKPST")
 
 
 def stretched(spec, name):
@@ -332,6 +347,24 @@ def test_every_rule_binds_once_its_value_is_longer(name):
         if value not in NO_SPACING:
             binds |= held(Device(stretched(spec, value)))[0]
     assert {key: clocks for key, clocks in outdone.items() if key not in binds} == {}
+
+
+def test_spacings_of_two_banks_of_a_group_bind():
+    """Of DDR5 parts that give tCCD_M, tCCD_M_WR and tWTR_M; the values here are made up."""
+    spec = part("ddr5-4800-16gb-x8", DramSpec)
+    middle = replace(
+        spec,
+        latencies_ck=spec.latencies_ck | {"CCD_M": 10, "CCD_M_WR": 24},
+        timings=spec.timings | {"WTR_M": AtLeast(ck=12)},
+    )
+    binds, _ = held(Device(middle))
+    for scope, first, then in (
+        ("bankgroup", "RD", "RD"),
+        ("bankgroup", "WR", "WR"),
+        ("bankgroup", "WR", "RD"),
+    ):
+        assert (scope, False, 1, first, then) in binds
+        assert ("bank", False, 1, first, then) in binds
 
 
 def test_every_family_is_stretched():

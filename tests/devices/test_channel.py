@@ -21,13 +21,13 @@ PART = part("lpddr5x-8533-16gb-x16", DramSpec)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"read_queue": 0}, "controller fr-fcfs: read_queue=0; wanted at least 1"),
+        ({"read_queue": 0}, "controller default: read_queue=0; wanted at least 1"),
         ({"write_queue": 0}, "write_queue=0"),
         ({"write_low": 27}, "write marks low=27, high=25; wanted 1 <= low"),
         ({"write_low": -1}, "write marks low=-1"),
         ({"write_high": 33}, "high <= write_queue=32"),
         ({"refresh": "allbank"}, "refresh='allbank'; did you mean 'all_bank'"),
-        ({"data_clock": "off"}, "data_clock='off'; wanted on_demand or always_on"),
+        ({"data_clock": "off"}, "data_clock='off'; known: always_on, on_demand"),
         ({"name": "mine", "refresh": "x"}, "controller mine: refresh='x'"),
     ],
 )
@@ -42,8 +42,8 @@ def test_the_engine_row_of_a_part():
     assert cfg[[e.C_RANKS, e.C_GROUPS, e.C_BANKS]].tolist() == [2, 4, 4]
     assert cfg[[e.C_RL, e.C_WL, e.C_BL, e.C_AAD, e.C_WCKPST]].tolist() == [23, 12, 2, 8, 1]
     assert cfg[[e.C_SPLIT_ACT, e.C_SYNC, e.C_REFRESH, e.C_REFI]].tolist() == [1, 1, e.PER_BANK, 521]
-    cfg = ch.configure(PART, ch.Controller(refresh="none", data_clock="always_on", row_hit_guard=False))
-    assert cfg[[e.C_SYNC, e.C_REFRESH, e.C_REFI, e.C_GUARD]].tolist() == [0, e.NO_REFRESH, 0, 0]
+    cfg = ch.configure(PART, ch.Controller(refresh="none", data_clock="always_on", scheduler="ready_first"))
+    assert cfg[[e.C_SYNC, e.C_REFRESH, e.C_REFI, e.C_ORDER]].tolist() == [0, e.NO_REFRESH, 0, 0]
 
 
 def test_a_part_without_a_timing_is_named():
@@ -96,7 +96,7 @@ def unpack(packed):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(mappings(), min_size=1, max_size=2), st.lists(st.integers(0, 2**62), min_size=1, max_size=20))
 def test_tables_decode_as_the_mapping_does(given_mappings, seeds):
-    tables = ch.lookup_tables(given_mappings, PART)
+    tables = ch.lookup_tables(given_mappings, PART.geometry)
     assert tables.shape == (len(given_mappings), 6, 256)
     for which, mapping in enumerate(given_mappings):
         for seed in seeds:
@@ -113,7 +113,7 @@ def test_tables_decode_as_the_mapping_does(given_mappings, seeds):
 def test_tables_of_a_part_whose_rows_are_no_power_of_two():
     spec = replace(PART, name="12gb", density_gbit=12, geometry=replace(PART.geometry, rows=49152))
     mapping = AddressMapping.parse("row:16=49152 rank:1 bank:2 column:5 bankgroup:2 column:1 bank[0]^=row[3]")
-    tables = ch.lookup_tables([mapping], spec)
+    tables = ch.lookup_tables([mapping], spec.geometry)
     for address in (0, 32 * 12345, mapping.capacity_bytes - 1):
         row, rank, bank, column, group = mapping.decode([address])[0].tolist()
         assert mapping.fields == ("row", "rank", "bank", "column", "bankgroup")
@@ -149,7 +149,7 @@ def test_tables_of_a_part_that_has_one_of_something(alone):
         transaction_bytes=spec.geometry.burst_bytes,
     )
     assert alone not in mapping.fields
-    tables = ch.lookup_tables([mapping], spec)
+    tables = ch.lookup_tables([mapping], spec.geometry)
     step = mapping.transaction_bytes
     for address in range(0, mapping.capacity_bytes, step * 7):
         held = dict(zip(mapping.fields, mapping.decode([address])[0].tolist(), strict=True))
@@ -173,7 +173,7 @@ def test_tables_of_a_part_that_has_one_of_something(alone):
 )
 def test_a_mapping_that_does_not_fit_the_part(text, message):
     with pytest.raises(SpecError, match=message):
-        ch.lookup_tables([AddressMapping.parse(text)], PART)
+        ch.lookup_tables([AddressMapping.parse(text)], PART.geometry)
 
 
 # Rules
@@ -217,7 +217,7 @@ def test_an_older_row_hit_keeps_its_row_open_in_every_bank(bank):
     wanted = [(0, 0, bank, 7, 1), (100, 1, bank ^ 1, 7, 2), (112, 0, bank, 7, 3), (113, 0, bank, 8, 0)]
     before_closing = {}
     for guard in (True, False):
-        controller = ch.Controller(refresh="none", row_hit_guard=guard)
+        controller = ch.Controller(refresh="none", scheduler="row_hit_guard" if guard else "ready_first")
         channel = ch.build(banks_of(2, 8), controller, 1, log_rows=100)
         log = ch.replay(channel, *(np.array(column, np.int64) for column in zip(*wanted, strict=True))).log
         commands = log["command"].tolist()

@@ -226,7 +226,7 @@ def test_the_scheduler_refuses_a_clock_before_and_accepts_at_the_clock(wanted, c
     channel = build(PART, QUIET, 1)
     for k, (_, write, bank, row, column) in enumerate(wanted):
         assert e.accept(channel, 0, 0, write, bank, row, column, k) == -1
-    out = np.zeros(2, np.int64)
+    out = np.zeros(3, np.int64)
     before = None
     for now in range(clock + 1):
         before = int(channel.counts[0, CODE[command]])
@@ -245,7 +245,7 @@ def test_skipped_clocks_are_clocks_in_which_nothing_could_go():
         channel = build(PART, Controller(refresh="per_bank"), 1, log_rows=1000)
         for k, (write, bank, row, column) in enumerate(wanted):
             e.accept(channel, 0, 0, write, bank, row, column, k)
-        out = np.zeros(2, np.int64)
+        out = np.zeros(3, np.int64)
         now = 0
         while now < 4000:
             following = e.step(channel, 0, now, out)
@@ -312,7 +312,7 @@ def test_refreshes_keep_their_average_interval(refresh, interval):
 
 def test_refresh_goes_on_without_requests():
     channel = build(PART, Controller(), 1)
-    out = np.zeros(2, np.int64)
+    out = np.zeros(3, np.int64)
     now = 0
     while now < 100_000:
         now = e.step(channel, 0, now, out)
@@ -409,7 +409,7 @@ def streams(*wanted, channels=1, mapping=SEQUENTIAL, controller=QUIET, log_rows=
 
     wanted: (first address, bursts, write, window, path clocks, interval in 1/256 clocks).
     """
-    g = drive.make_requesters(len(wanted), lookup_tables([mapping], PART))
+    g = drive.make_requesters(len(wanted), lookup_tables([mapping], PART.geometry))
     for a, (address, bursts, write, window, path, interval) in enumerate(wanted):
         g.par[a, [drive.P_WINDOW, drive.P_INTERVAL, drive.P_PATH]] = window, interval, path
         g.par[a, [drive.P_PHASES, drive.P_STRETCH]] = 1, 1

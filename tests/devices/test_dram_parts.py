@@ -163,7 +163,7 @@ def test_no_traffic_breaks_a_rule(name, refresh):
         return
     spec = part(name, DramSpec)
     for seed, window in ((0, 0), (1, 1), (2, 6)):
-        controller = Controller(refresh=refresh, row_hit_guard=seed % 2 == 0)
+        controller = Controller(refresh=refresh, scheduler=("ready_first", "row_hit_guard")[seed % 2])
         done = run(spec, controller, 2000 if window == 0 else 600, seed, window)
         found = audit(done.log, spec)
         assert found.empty, found.head(10).to_string()

@@ -270,7 +270,7 @@ def test_a_request_file(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", ":1: wanted one column 'arrive'"),
+        ("", ": holds no request; wanted a header arrive,op,addr"),
         ("arrive,op\n0,R\n", ":1: wanted one column 'addr'; the header is 'arrive,op'"),
         ("arrive,op,addr,addr\n", ":1: wanted one column 'addr'"),
         ("arrive,op,addr,size\n", ":1: unknown column 'size'"),

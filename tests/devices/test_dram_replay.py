@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from pimsim import cli
 from pimsim.devices import DramSpec, part, parts
+from pimsim.devices.dram import requests as dram_requests
 from pimsim.devices.dram.audit import audit_file
+from pimsim.devices.dram.bank_queues import BankQueues
 from pimsim.devices.dram.channel import Controller
 from pimsim.devices.dram.config import read_config
+from pimsim.devices.dram.controllers import CONTROLLERS, controller_of
 from pimsim.devices.dram.replay import (
     default_mapping,
-    read_controller,
     replay_file,
     replay_requests,
 )
@@ -89,7 +91,7 @@ def test_every_part_replays(name):
     spec = part(name, DramSpec)
     done = replay_requests(requests(burst=spec.geometry.burst_bytes), spec)
     assert 0 < done.share_of_peak < 1
-    assert done.row_hits + done.row_misses == done.counts["RD"] + done.counts["WR"]
+    assert done.row_hits + done.row_misses + done.row_conflicts == done.counts["RD"] + done.counts["WR"]
     assert done.mean_read_latency_ck >= Clocks(spec).RL
     assert done.p50_read_latency_ck <= done.p99_read_latency_ck
     assert ("ACT" in done.counts) == (spec.family != "lpddr5")
@@ -159,7 +161,7 @@ def test_the_default_mapping_of_a_12_gbit_part():
     [
         ("row:16 bank:2 bankgroup:2 column:6", "column lost: 128 in the geometry but only 64"),
         ("row:16 bank:2 bankgroup:3 column:7", "bankgroup repeated: 8 have an address"),
-        ("row:16 bank:2 bankgroup:2 column:7 channel:1", "no 'channel' in the geometry"),
+        ("row:16 bank:2 bankgroup:2 column:7 sid:1", "no 'sid' in the geometry"),
         ("row:16 bank:two", "cannot read 'bank:two'"),
         ("", "needs at least one"),
     ],
@@ -180,16 +182,168 @@ def test_a_hashed_mapping_spreads_row_conflicts():
     assert hashed.cycles < plain.cycles / 2
 
 
+# Several channels
+
+
+def test_channels_run_like_channels_alone():
+    both = requests(3000, writes=0.4)
+    mapping = "row:16 bank:2 bankgroup:2 column:7 channel:1"
+    done = replay_requests(both, DDR4, mapping=mapping, log=True)
+    assert done.channels == 2
+    alone = []
+    for c in range(2):
+        mine = both.address // 64 % 2 == c
+        one = Requests(
+            arrive=both.arrive[mine], write=both.write[mine], address=both.address[mine] // 128 * 64
+        )
+        alone.append(replay_requests(one, DDR4, mapping="row:16 bank:2 bankgroup:2 column:7", log=True))
+        assert done.done[mine].tolist() == alone[-1].done.tolist()
+        log = done.commands[done.commands["channel"] == c].drop(columns="channel")
+        assert log.values.tolist() == alone[-1].commands.drop(columns="channel").values.tolist()
+    assert done.cycles == max(each.cycles for each in alone)
+    assert done.counts["RD"] == sum(each.counts["RD"] for each in alone)
+    assert done.reads == sum(each.reads for each in alone)
+    peak = 2 * DDR4.peak_bytes_per_s / 1e9
+    assert done.share_of_peak == pytest.approx(done.bandwidth_gbps / peak)
+    assert replay_requests(both, DDR4, channels=2).summary() == done.summary() | {"mapping": done.mapping}
+
+
+# Blocks
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"window": 3}, {"channels": 4}, {"controller": controller_of("fr-fcfs-cap", ("queues=unified",))}],
+)
+def test_a_file_in_blocks_gives_what_it_gives_as_a_whole(tmp_path, monkeypatch, settings):
+    rows = requests(4000, writes=0.4)
+    rng = np.random.default_rng(1)
+    arrive = np.cumsum(np.where(rng.random(4000) < 0.1, rng.integers(500, size=4000), 0))
+    lines = [
+        f"0x{address:x} {'WRITE' if write else 'READ'} {clock}"
+        for clock, write, address in zip(arrive, rows.write, rows.address, strict=True)
+    ]
+    path = tmp_path / "t.trace.gz"
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    whole = replay_file(path, DDR4, times=True, **settings)
+    assert len(whole.done) == 4000
+    monkeypatch.setattr(dram_requests, "BLOCK_BYTES", 5000)  # some 250 requests
+    blocks = replay_file(path, DDR4, **settings)
+    assert blocks.done is None
+    assert blocks.summary() == whole.summary()
+
+
+def line_of(form, rng):
+    """A line of a request file, now and then in an odd way or wrong."""
+    clock, byte, write = int(rng.integers(3)), int(rng.integers(1 << 34)) * 64, int(rng.integers(2))
+    odd = rng.random()
+    if form == "csv":
+        words = [str(clock), "RW"[write], f"{byte:x}"]
+        line = ",".join(words)
+        return {
+            0: f'"{words[0]}",{words[1]},{words[2]}',
+            1: line + ",",
+            2: line.upper(),
+            3: line + "\r",
+            4: "",
+        }.get(int(odd * 40), line)
+    where = f"0x{byte:x}" if rng.integers(4) else str(byte)
+    line = (
+        f"{'ST' if write else 'LD'} {where}"
+        if form == "ramulator"
+        else (f"{where} {'WRITE' if write else 'READ'} {clock}")
+    )
+    return {
+        0: line + " ",
+        1: line + " 1",
+        2: line.replace(" ", "  "),
+        3: line + "\r",
+        4: "",
+        5: line[:-3],
+    }.get(int(odd * 40), line)
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["csv", "ramulator", "dramsim3"]), st.integers(20, 400))
+def test_the_compiled_reader_reads_what_the_plain_one_reads(tmp_path_factory, seed, form, block):
+    rng = np.random.default_rng(seed)
+    lines = ["arrive,op,addr"] if form == "csv" else [line_of(form, np.random.default_rng(3))]
+    lines += [line_of(form, rng) for _ in range(int(rng.integers(1, 40)))]
+    path = tmp_path_factory.mktemp("trace") / "t.txt"
+    path.write_text("\n".join(lines), newline="")
+
+    def read():
+        try:
+            held = read_trace(path, 64, 1 << 40)
+            return [held.arrive.tolist(), held.write.tolist(), held.address.tolist()]
+        except TraceError as error:
+            return str(error)
+
+    kept = dram_requests._parse, dram_requests.BLOCK_BYTES
+    try:
+        dram_requests.BLOCK_BYTES = block
+        fast = read()
+        dram_requests._parse = lambda *_: None  # no line is plain
+        assert read() == fast
+    finally:
+        dram_requests._parse, dram_requests.BLOCK_BYTES = kept
+
+
+def test_a_line_without_end(tmp_path, monkeypatch):
+    (tmp_path / "t.txt").write_text("LD 0x40\n" + "1" * 200_000)
+    monkeypatch.setattr(dram_requests, "BLOCK_BYTES", 1000)
+    with pytest.raises(TraceError, match=r"t.txt:2: a line of more than 65536 bytes"):
+        read_trace(tmp_path / "t.txt", 64)
+
+
 # Controllers
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_every_preset_replays(name):
+    done = replay_requests(requests(800), DDR4, controller=controller_of(name))
+    assert done.controller.name == name
+    assert done.requests == 800
+
+
+def test_a_file_that_changes_a_preset(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"base": "dramsim3", "row_policy": "closed", "name": "mine"}')
+    assert controller_of(path, ("bank_queue=4",)) == BankQueues(
+        name="mine", row_policy="closed", bank_queue=4
+    )
+    path.write_text('{"base": "dramsim"}')
+    with pytest.raises(SpecError, match="mine.json: base: no controller named 'dramsim'; did you mean"):
+        controller_of(path)
+
+
+def test_policies_do_what_their_names_say():
+    # One bank, two rows in turn with three hits each: by hand, the count of activates.
+    rows = np.array([0, 0, 0, 1, 1, 1] * 20) * 2**17 + np.arange(120) % 3 * 64
+    arrive = np.zeros(120, np.int64)
+    some = Requests(arrive=arrive, write=np.zeros(120, np.int64), address=rows.astype(np.int64))
+
+    def activates(*settings, window=0):
+        held = controller_of("fr-fcfs", ("refresh=none", "read_queue=120", *settings))
+        return replay_requests(some, DDR4, controller=held, window=window).counts["ACT"]
+
+    assert activates() == 2  # all hits of a row before the other row
+    assert activates("scheduler=in_order") == 40  # a row change every three requests
+    assert activates("row_policy=closed") == 120  # an activate a request
+    assert activates("row_hit_cap=6") == 20  # six accesses, then the other row's older requests
+    assert activates("scheduler=in_order", window=1) == 40
+    apart = Requests(arrive=np.arange(120) * 400, write=some.write, address=rows.astype(np.int64) % 2**17)
+    for clocks, expected in ((300, 120), (500, 1)):  # requests come every 400 clocks
+        held = controller_of("timeout", ("refresh=none", f"row_timeout_ck={clocks}"))
+        assert replay_requests(apart, DDR4, controller=held).counts["ACT"] == expected
 
 
 def test_a_controller_of_a_file_and_settings(tmp_path):
     path = tmp_path / "controller.json"
-    path.write_text('{"read_queue": 8, "refresh": "none", "row_hit_guard": false}')
-    assert read_controller(path, ("refresh=per_bank", "read_queue=16")) == Controller(
-        read_queue=16, refresh="per_bank", row_hit_guard=False
+    path.write_text('{"read_queue": 8, "refresh": "none", "scheduler": "ready_first"}')
+    assert controller_of(path, ("refresh=per_bank", "read_queue=16")) == Controller(
+        read_queue=16, refresh="per_bank", scheduler="ready_first"
     )
-    assert read_controller() == Controller()
+    assert controller_of() == Controller()
 
 
 @pytest.mark.parametrize(
@@ -198,16 +352,16 @@ def test_a_controller_of_a_file_and_settings(tmp_path):
         (
             '{"read_que": 8}',
             (),
-            "controller.json: no controller setting 'read_que'; did you mean 'read_queue'",
+            "controller.json: no setting 'read_que' of controller default; did you mean 'read_queue'",
         ),
         ('{"read_queue": "8"}', (), "controller.json: read_queue='8'; wanted int"),
         ('{"read_queue": true}', (), "controller.json: read_queue=True; wanted int"),
         ("[]", (), "controller.json: wanted one JSON object, not list"),
         ("{", (), "controller.json: not JSON"),
         ("{}", ("refresh",), "setting 'refresh'; wanted key=value"),
-        ("{}", ("refrsh=none",), "no controller setting 'refrsh'; did you mean 'refresh'"),
+        ("{}", ("refrsh=none",), "no setting 'refrsh' of controller default; did you mean 'refresh'"),
         ("{}", ("read_queue=-1",), "wanted a whole number"),
-        ("{}", ("row_hit_guard=yes",), "wanted true or false"),
+        ("{}", ("scheduler=row_hits",), "scheduler='row_hits'; did you mean"),
         ("{}", ("refresh=sometimes",), "refresh='sometimes'"),
         ('{"write_queue": 0}', (), "write_queue=0; wanted at least 1"),
         ("{}", ("read_queue=0",), "read_queue=0; wanted at least 1"),
@@ -218,7 +372,7 @@ def test_a_controller_that_is_wrong(tmp_path, text, settings, message):
     path = tmp_path / "controller.json"
     path.write_text(text)
     with pytest.raises(SpecError, match=message):
-        read_controller(path, settings)
+        controller_of(path, settings)
 
 
 def test_a_window_below_zero():
@@ -343,7 +497,12 @@ def test_replay_writes_commands_that_audit_accepts(tmp_path, capsys, name):
         (["--part", "ddr4-3200"], "no DramSpec named 'ddr4-3200'; did you mean 'ddr4-3200-8gb-x8"),
         (["--part", "lpddr5x-pim-8533"], "no DramSpec named"),
         (["--config", "absent.json"], "absent.json: cannot be read"),
-        (["--part", "ddr4-3200-8gb-x8", "--set", "depth=0"], "no controller setting 'depth'"),
+        (["--part", "ddr4-3200-8gb-x8", "--set", "depth=0"], "no setting 'depth' of controller default"),
+        (
+            ["--part", "ddr4-3200-8gb-x8", "--controller", "ramulator"],
+            "no controller named 'ramulator'; did you",
+        ),
+        (["--part", "ddr4-3200-8gb-x8", "--controller", "absent.json"], "absent.json: cannot be read"),
         (["--part", "ddr4-3200-8gb-x8", "--set", "read_queue=0"], "read_queue=0; wanted at least 1"),
         (["--part", "ddr4-3200-8gb-x8", "--mapping", "row:16"], "column lost"),
         (["--part", "ddr4-3200-8gb-x8", "--window", "-1"], "window"),

@@ -10,19 +10,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import dram_legality as legality
 from pimsim.devices import DramSpec, PimSpec, part
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.audit import audit
 from pimsim.devices.dram.audit.walk import RULES
-from pimsim.devices.dram.channel import REFRESH_MODES, Controller, build, command_log, replay
+from pimsim.devices.dram.channel import Controller, build, command_log, replay
+from pimsim.devices.dram.controllers import CONTROLLERS
 from pimsim.devices.dram.drive import G_BANK, G_COLUMN, G_COMMAND, G_FENCE, G_NUM, G_RANK, G_ROW
+from pimsim.devices.dram.replay import replay_requests
 from pimsim.devices.dram.stream import Bench, MemoryConfig, Phase, Stream
 from pimsim.devices.pim.program import gemv
 from pimsim.devices.rules import ACTAB, CODE, MACAB, MODE, PREA, RDRES, WRREG
-from pimsim.devices.spec import AtLeast
+from pimsim.devices.spec import AtLeast, Clocks
 from pimsim.errors import SpecError
 from pimsim.placement import AddressMapping, PimLayout
 
+FAMILIES = (
+    "ddr4-3200-8gb-x8-2r", "ddr5-4800-16gb-x8", "gddr6-14000-8gb-x16", "hbm2-2000-8gb-x64",
+    "hbm3-6400-16gb-x32", "lpddr4-3200-8gb-x16-2r", "lpddr5-6400-16gb-x16-2r",
+)  # fmt: skip
 SPEC = part("lpddr5x-8533-16gb-x16", DramSpec)
 PIM = part("lpddr5x-pim-8533", PimSpec)
 BUSY = replace(SPEC, name="refreshed often", timings=SPEC.timings | {"REFIpb": AtLeast(ns=110)})
@@ -66,10 +73,12 @@ def assert_legal(log, spec=SPEC):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("refresh", REFRESH_MODES)
+@pytest.mark.parametrize("refresh", ["none", "all_bank", "per_bank"])
 @pytest.mark.parametrize("guard", [True, False])
 def test_requests(pattern, refresh, guard):
-    log = replayed(pattern, Controller(refresh=refresh, row_hit_guard=guard))
+    log = replayed(
+        pattern, Controller(refresh=refresh, scheduler="row_hit_guard" if guard else "ready_first")
+    )
     assert_legal(log)
     assert log["command"].isin(["RD", "WR"]).sum() > 50
 
@@ -90,6 +99,34 @@ def test_requests_under_frequent_refresh(pattern, refresh):
     assert_legal(replayed(pattern, Controller(refresh=refresh), spec=spec), spec)
 
 
+@pytest.mark.parametrize("preset", CONTROLLERS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_controller_breaks_a_rule(name, preset):
+    """A small part of `benchmarks/dram_legality.py`, with all refresh modes of part and controller."""
+    spec = part(name, DramSpec)
+    mine = [held for held in legality.controllers(spec) if held.name == preset]
+    assert bool(mine) == (spec.family != "hbm3" or isinstance(CONTROLLERS[preset].controller, Controller))
+    for k, held in enumerate(mine):
+        kind = legality.TRAFFIC[(k + len(preset)) % len(legality.TRAFFIC)]
+        requests = legality.traffic(kind, spec, 1200, np.random.default_rng(k))
+        found = audit(replay_requests(requests, spec, controller=held, log=True).commands, spec)
+        assert found.empty, (held, kind, found.head(5).to_string())
+
+
+def test_refreshes_wait_as_long_as_requests_do_but_not_too_long():
+    spec = part("ddr4-3200-8gb-x8", DramSpec)
+    interval = Clocks(spec).REFI
+    busy = legality.traffic("random", spec, 12_000, np.random.default_rng(0))
+    log = replay_requests(busy, spec, controller=Controller(postpone=7), log=True).commands
+    refreshes = log.loc[log["command"] == "REFAB", "clock"].to_numpy()
+    assert 8 * interval <= refreshes[0] < 9 * interval  # seven waited
+    assert (np.diff(refreshes) < interval + 500).all()
+    late = replace(spec, name="late", timings=spec.timings | {"REFI": AtLeast(ns=7800 / 2)})
+    assert not audit(log, late).empty  # the auditor would have told
+    with pytest.raises(SpecError, match="postpone=4; at most 3 refreshes of ddr5-4800-16gb-x8 may wait"):
+        build(part("ddr5-4800-16gb-x8", DramSpec), Controller(postpone=4), 1)
+
+
 # Streams and programs
 
 MAPPINGS = {
@@ -107,7 +144,7 @@ MAPPINGS = {
 
 def bench_of(mapping, refresh, guard=True, spec=SPEC, log_rows=300_000):
     mappings = tuple(AddressMapping.parse(text) for text in MAPPINGS[mapping])
-    controller = Controller(refresh=refresh, row_hit_guard=guard)
+    controller = Controller(refresh=refresh, scheduler="row_hit_guard" if guard else "ready_first")
     config = MemoryConfig(spec=spec, controller=controller, channels=2, mappings=mappings, pim=PIM)
     return Bench(config, log_rows)
 
@@ -203,7 +240,7 @@ def run_program(bench, rng):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("mapping", MAPPINGS)
-@pytest.mark.parametrize("refresh", REFRESH_MODES)
+@pytest.mark.parametrize("refresh", ["none", "all_bank", "per_bank"])
 def test_streams(refresh, mapping, seed):
     rng = np.random.default_rng(seed)
     bench = bench_of(mapping, refresh, guard=seed % 2 == 0)
@@ -364,5 +401,5 @@ def test_one_clock_earlier_is_always_caught():
     assert tried > 500
     spacings = {rule.split(":")[0] for rule in RULES if "{before}" in rule}
     # The scheduler issues no reads and writes with automatic precharge; others are of other families.
-    others = {"tRRD_L", "tRRD to REFPB", "tCCD_R", "half clock"}
+    others = {"tRRD_L", "tRRD to REFPB", "tCCD_R", "half clock", "tCCD_M", "tWTR_M"}
     assert spacings - set(told) == {"tRBTP+tRPpb", "tWR+tRPpb", *others}

@@ -35,15 +35,25 @@ def devices(draw):
         cfg, table = config.cfg.copy(), config.table
     else:
         spec = part(draw(st.sampled_from(PARTS)), DramSpec)
-        cfg, table = configure(spec, Controller(refresh="all_bank")), compile_rules(rules_of(spec))
+        refresh = draw(st.sampled_from(["all_bank", "per_bank", "same_bank"]))
+        if {"per_bank": "REFIpb", "same_bank": "REFIsb"}.get(refresh, "REFI") not in spec.timings:
+            refresh = "all_bank"
+        cfg, table = configure(spec, Controller(refresh=refresh)), compile_rules(rules_of(spec))
     queue = draw(st.sampled_from([1, 2, 5, 32]))
     cfg[e.C_READQ] = cfg[e.C_WRITEQ] = queue
     cfg[e.C_HIGH] = draw(st.integers(0, queue))
     cfg[e.C_LOW] = draw(st.integers(1, int(cfg[e.C_HIGH]) + 1))
-    cfg[e.C_GUARD] = draw(st.integers(0, 1))
-    cfg[e.C_CAP] = draw(st.sampled_from([0, 0, 1, 3]))
+    if draw(st.booleans()):
+        cfg[e.C_UNIFIED], cfg[e.C_READQ], cfg[e.C_WRITEQ] = 1, 2 * queue, 0
+    cfg[e.C_ORDER] = draw(st.integers(0, 3))
+    cfg[e.C_HIT_CAP] = draw(st.sampled_from([0, 0, 1, 4]))
+    cfg[e.C_CAP] = draw(st.sampled_from([0, 0, e.EVERY_ACCESS, 1, 3]))
+    cfg[e.C_TIMEOUT] = draw(st.sampled_from([0, 0, 20, 300])) if cfg[e.C_CAP] == 0 else 0
+    cfg[e.C_POSTPONE] = draw(st.sampled_from([0, 0, 1, 8]))
     if cfg[e.C_REFRESH]:
-        cfg[e.C_REFI] = draw(st.integers(int(cfg[e.C_REFI]) // 4, int(cfg[e.C_REFI])))
+        # Twice as often with same-bank refresh, of which a quarter would take longer than its interval.
+        often = 2 if cfg[e.C_REFRESH] == e.SAME_BANK else 4
+        cfg[e.C_REFI] = draw(st.integers(int(cfg[e.C_REFI]) // often, int(cfg[e.C_REFI])))
     return cfg, table
 
 

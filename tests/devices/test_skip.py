@@ -17,7 +17,7 @@ from pimsim.devices import DramSpec, part
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram import skip, snapshot
-from pimsim.devices.dram.channel import Controller, lookup_tables
+from pimsim.devices.dram.channel import SCHEDULERS, Controller, lookup_tables, set_policies
 from pimsim.devices.dram.config import read_config
 from pimsim.devices.dram.stream import MAX_STREAMS, Bench, MemoryConfig, Phase, Stream, run_stream
 from pimsim.devices.rules import RD
@@ -152,11 +152,14 @@ def cases(draw):
         channels, geometry = 1, HBM[hbm].geometry
     else:
         geometry = spec.geometry
-    if refresh == "per_bank" and "REFIpb" not in spec.timings:
+    if refresh == "per_bank" and (hbm is not None or "REFIpb" not in spec.timings):
         refresh = "all_bank"
     maps = tuple(draw(mappings(geometry, channels)) for _ in range(draw(st.integers(1, 2))))
     controller = Controller(
-        refresh=refresh, row_hit_guard=draw(st.booleans()),
+        refresh=refresh, scheduler=draw(st.sampled_from(sorted(SCHEDULERS))),
+        queues=draw(st.sampled_from(["split", "split", "unified"])),
+        row_policy=draw(st.sampled_from(["open", "open", "closed", "timeout"])),
+        row_hit_cap=draw(st.sampled_from([0, 0, 4])), postpone=draw(st.sampled_from([0, 0, 3])),
         data_clock=draw(st.sampled_from(["on_demand", "always_on"])),
     )  # fmt: skip
     cap = draw(st.sampled_from([0, 0, 0, 4]))
@@ -172,10 +175,12 @@ def cases(draw):
             )  # fmt: skip
             bench = Bench(config, skip=skipping)
             bench.channels = HBM[hbm].channel()
-            bench.requesters = d.make_requesters(MAX_STREAMS, lookup_tables(list(maps), HBM[hbm]))
+            set_policies(bench.channels.cfg, controller)
+            bench.requesters = d.make_requesters(MAX_STREAMS, lookup_tables(list(maps), HBM[hbm].geometry))
             if skipping:
                 bench._shifts = skip.shifts_of(bench.requesters.lut)
-        bench.channels.cfg[e.C_CAP] = cap
+        if cap:
+            bench.channels.cfg[e.C_CAP] = cap
         return bench
 
     burst = geometry.burst_bytes
@@ -336,7 +341,7 @@ def test_the_longest_run_of_row_bits_may_move():
         ("bank:2 row:16 column:6 bankgroup:2", 13, 29, 0, False),
         ("row:12 bank:2 column:6 row:4 bankgroup:2", 19, 31, 4, True),
     ):
-        found = skip.shift_of(lookup_tables([AddressMapping.parse(text, 32)], spec)[0])
+        found = skip.shift_of(lookup_tables([AddressMapping.parse(text, 32)], spec.geometry)[0])
         assert (found.low, found.high, found.row_bit, found.wraps) == (low, high, row_bit, wraps)
     assert found.within(5 << 19, (7 << 19) + 1) == (5 << 4, (7 << 4) + 15)
 

@@ -2,12 +2,36 @@
 
 from dataclasses import replace
 
+from pimsim.devices.currents import Currents, PinEnergy, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
 _SOURCE = (
     "JESD79-4, speed bin {bin}, x8 chips of 8 Gb (1 KB page), 1 tCK preambles, as in the public presets of "
     "Ramulator 2.1; idle clocks between ranks: estimate"
 )
+
+
+def _currents(data_rate_mtps: int, width_bits: int, ipp0_ma: float, **vdd_ma: float) -> Currents:
+    """Currents of the 8 Gb chips of Micron (MT40A); a rank has 64 bits of them."""
+    return Currents(
+        source="Micron 8 Gb DDR4 (MT40A) limits as carried by the public configurations "
+        f"DDR4_8Gb_x{width_bits}_{data_rate_mtps} of DRAMsim3; IPP3N and IPP5B from Micron's module sheets "
+        "MTA18ASF2G72HZ (x8) and MTA4ATF51264AZ (x16), die rev. B, used for all widths",
+        data_rate_mtps=data_rate_mtps,
+        density_gbit=8,
+        dq_bits=width_bits,
+        devices_per_rank=64 // width_bits,
+        rails=(
+            Rail(name="VDD", volts=1.2, **vdd_ma),
+            Rail(name="VPP", volts=2.5, IDD0=ipp0_ma, IDD2N=3, IDD3N=3, IDD4R=3, IDD4W=3, IDD5B=28),
+        ),
+        pins=PinEnergy(
+            source="Micron TN-40-07 table 26, one rank: 11.73 mW a DQ reading, 4.15 mW writing (second hand)",
+            read_pj_per_bit=11.73e3 / data_rate_mtps,
+            write_pj_per_bit=4.15e3 / data_rate_mtps,
+        ),
+    )
+
 
 DDR4_3200_8GB_X8 = DramSpec(
     name="ddr4-3200-8gb-x8",
@@ -42,6 +66,7 @@ DDR4_3200_8GB_X8 = DramSpec(
         "WPRE": 1,  # write preamble
         "CS": 2,  # idle clocks of the bus between ranks
     },
+    currents=_currents(3200, 8, 3, IDD0=57, IDD2N=37, IDD3N=52, IDD4R=168, IDD4W=150, IDD5B=250),
 )
 
 DDR4_3200_8GB_X8_2R = replace(
@@ -72,6 +97,7 @@ DDR4_2666_8GB_X8 = DramSpec(
         "RFC": AtLeast(ns=360),
     },
     latencies_ck={"CL": 19, "CWL": 14, "CCD_S": 4, "CCD_L": 7, "WPRE": 1, "CS": 2},
+    currents=_currents(2666, 8, 3, IDD0=51, IDD2N=35, IDD3N=46, IDD4R=146, IDD4W=132, IDD5B=250),
 )
 
 # Density of a chip in Gb: rows of an x8 chip, refresh (tRFC1 as in the presets; the standard has 350 ns for
@@ -92,6 +118,11 @@ _WIDTH = {
         {"RRD_S": AtLeast(ns=5.3, ck=4), "RRD_L": AtLeast(ns=6.4, ck=4), "FAW": AtLeast(ns=30, ck=28)},
     ),
 }
+# Currents of other chips by density and width, where they are public.
+_CURRENTS = {
+    (8, 4): _currents(3200, 4, 3, IDD0=52, IDD2N=37, IDD3N=47, IDD4R=143, IDD4W=130, IDD5B=250),
+    (8, 16): _currents(3200, 16, 4, IDD0=95, IDD2N=37, IDD3N=56, IDD4R=302, IDD4W=278, IDD5B=280),
+}
 
 
 def _of(density_gbit: int, width_bits: int) -> DramSpec:
@@ -106,6 +137,7 @@ def _of(density_gbit: int, width_bits: int) -> DramSpec:
         density_gbit=density_gbit * 64 // width_bits,
         geometry=replace(DDR4_3200_8GB_X8.geometry, rows=rows * more_rows, bank_groups=bank_groups),
         timings=DDR4_3200_8GB_X8.timings | page | {"RFC": refresh},
+        currents=_CURRENTS.get((density_gbit, width_bits)),
     )
 
 

@@ -2,17 +2,42 @@
 
 from dataclasses import replace
 
+from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
 _GEOMETRY = DramGeometry(
     ranks=1, bank_groups=8, banks_per_group=4, rows=2**16, columns=2**10, dq_bits=32, burst_length=16
 )
 
+_CURRENTS_4800_16GB_X8 = Currents(
+    source="estimate: second hand, Micron 16 Gb DDR5 (MT60B) die rev. A, table 6, x8 at 4800 MT/s, as quoted "
+    "by a public power model (another has IDD4R 318, IDD4W 345 mA); IDD3N1: each of 32 banks adds the same",
+    data_rate_mtps=4800,
+    density_gbit=16,
+    dq_bits=8,
+    devices_per_rank=4,
+    rails=(
+        Rail(
+            name="VDD",
+            volts=1.1,
+            IDD0=103,
+            IDD2N=92,
+            IDD3N=142,
+            IDD3N1=92 + (142 - 92) / 32,
+            IDD4R=377,
+            IDD4W=349,
+            IDD5B=277,
+        ),
+        Rail(name="VPP", volts=1.8, IDD0=8, IDD2N=6, IDD3N=7, IDD4R=9, IDD4W=36, IDD5B=28),
+    ),
+)
+
 DDR5_4800_16GB_X8 = DramSpec(
     name="ddr5-4800-16gb-x8",
     family="ddr5",
     source="JESD79-5, x8 chips of 16 Gb, the preset 4800BN of Ramulator 2.1 (tCK 416 ps as the standard "
-    "rounds it); 2 tCK write preamble; idle clocks between ranks: estimate",
+    "rounds it); 2 tCK write preamble; estimates: tRFCsb and tREFSBRD (of the standard, not looked up), idle "
+    "clocks between ranks",
     density_gbit=64,  # four chips
     data_rate_mtps=4800,
     tck_fs=416_000,
@@ -31,6 +56,9 @@ DDR5_4800_16GB_X8 = DramSpec(
         "WTR_L": AtLeast(ck=24),  # end of write data to read, same bank group
         "REFI": AtLeast(ns=3900),  # average interval of all-bank refreshes
         "RFC1": AtLeast(ns=295),  # all-bank refresh, normal mode
+        "REFIsb": AtLeast(ns=487.5),  # same-bank refreshes: half of tREFI (tREFI2) over the banks of a group
+        "RFCsb": AtLeast(ns=130),  # same-bank refresh
+        "REFSBRD": AtLeast(ns=30),  # same-bank refresh to activate of another bank
     },
     latencies_ck={
         "CL": 36,  # read latency
@@ -43,6 +71,7 @@ DDR5_4800_16GB_X8 = DramSpec(
         "WPRE": 2,  # write preamble
         "CS": 2,  # idle clocks of the bus between ranks
     },
+    currents=_CURRENTS_4800_16GB_X8,
 )
 
 DDR5_4800_16GB_X8_2R = replace(
@@ -53,7 +82,8 @@ DDR5_6400_16GB_X8 = DramSpec(
     name="ddr5-6400-16gb-x8",
     family="ddr5",
     source="estimate: JESD79-5, x8 chips of 16 Gb, the preset 6400AN of Ramulator 2.1 (a second source), tCK "
-    "312 ps as the standard rounds it; tFAW and tRRD_L from its 20 ns and 5 ns; idle clocks between ranks",
+    "312 ps as the standard rounds it; tFAW and tRRD_L from its 20 ns and 5 ns; same-bank refresh and idle "
+    "clocks between ranks as ddr5-4800-16gb-x8",
     density_gbit=64,  # four chips
     data_rate_mtps=6400,
     tck_fs=312_000,
@@ -72,6 +102,9 @@ DDR5_6400_16GB_X8 = DramSpec(
         "WTR_L": AtLeast(ck=32),
         "REFI": AtLeast(ns=3900),
         "RFC1": AtLeast(ns=295),
+        "REFIsb": AtLeast(ns=487.5),
+        "RFCsb": AtLeast(ns=130),
+        "REFSBRD": AtLeast(ns=30),
     },
     latencies_ck={
         "CL": 46,
@@ -86,11 +119,11 @@ DDR5_6400_16GB_X8 = DramSpec(
     },
 )
 
-# Density of a chip in Gb: banks of a bank group, rows, refresh (tRFC1).
+# Density of a chip in Gb: banks of a bank group, rows, refresh (tRFC1, tRFCsb) and its interval (tREFIsb).
 _DENSITY = {
-    8: (2, 2**16, AtLeast(ns=195)),
-    16: (4, 2**16, AtLeast(ns=295)),
-    32: (4, 2**17, AtLeast(ns=410)),
+    8: (2, 2**16, {"RFC1": AtLeast(ns=195), "RFCsb": AtLeast(ns=115), "REFIsb": AtLeast(ns=975)}),
+    16: (4, 2**16, {}),
+    32: (4, 2**17, {"RFC1": AtLeast(ns=410), "RFCsb": AtLeast(ns=190)}),
 }
 # Width of a chip in bits: bank groups, columns, four activates (a page of 2 KB instead of 1 KB in x16 chips).
 _WIDTH = {
@@ -113,7 +146,8 @@ def _of(density_gbit: int, width_bits: int) -> DramSpec:
         geometry=replace(
             _GEOMETRY, bank_groups=bank_groups, banks_per_group=banks, rows=rows, columns=columns
         ),
-        timings=DDR5_4800_16GB_X8.timings | {"FAW": faw, "RFC1": refresh},
+        timings=DDR5_4800_16GB_X8.timings | refresh | {"FAW": faw},
+        currents=None,
     )
 
 

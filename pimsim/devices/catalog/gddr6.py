@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
 _GEOMETRY = DramGeometry(
@@ -44,6 +45,17 @@ GDDR6_14000_8GB_X16 = DramSpec(
         "CCD_L": 4,
         "CS": 2,  # idle clocks of the bus between ranks
     },
+    currents=Currents(
+        source="estimate: second hand, Samsung K4Z80325BC (8 Gb GDDR6, rev. 1.3), table 82, 14 Gb/s, 1.35 V, "
+        "as quoted by a public power model; without VPP: the sheet has no IPP2N",
+        data_rate_mtps=14000,
+        density_gbit=8,
+        dq_bits=32,
+        devices_per_rank=0.5,  # measured with both channels at work, of which this is one
+        rails=(
+            Rail(name="VDD", volts=1.35, IDD0=430, IDD2N=310, IDD3N=460, IDD4R=1220, IDD4W=1470, IDD5B=790),
+        ),
+    ),
 )
 
 GDDR6_16000_8GB_X16 = DramSpec(
@@ -84,5 +96,6 @@ GDDR6_14000_16GB_X16 = replace(
     source="estimate: 16 Gb with pages of 4 KB as in the preset of Ramulator 2.1; all times as the 8 Gb "
     "chip, refresh included",
     density_gbit=8,  # one of the two channels
+    currents=None,
     geometry=replace(_GEOMETRY, columns=2**11),
 )

@@ -4,7 +4,30 @@ A clock of these parts is half a clock of the standard, since a precharge may be
 standard's clocks stand here doubled.
 """
 
+from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
+
+_RANDOM = 5.1486 / 3.1798  # random data beside constant data: energies a bit of the same source
+_CURRENTS = Currents(
+    source="estimate: Ayna (CMU-SAFARI/HBM-Power, MICRO 2026), HBM3E_6400MTs: extrapolated there from "
+    "measured HBM2 and compared with an H200; with random data; data pins included",
+    data_rate_mtps=6400,
+    density_gbit=4,
+    dq_bits=32,
+    rails=(
+        Rail(
+            name="VDD",
+            volts=1.1,
+            IDD0=106.1,
+            IDD2N=70.5,
+            IDD3N1=71.2,
+            IDD3N=73.3,
+            IDD4R=73.3 + (560.7 - 71.2) * _RANDOM,
+            IDD4W=73.3 + (389.5 - 71.2) * _RANDOM,
+            IDD5B=164.7,
+        ),
+    ),
+)
 
 HBM3_6400_16GB_X32 = DramSpec(
     name="hbm3-6400-16gb-x32",
@@ -54,4 +77,5 @@ HBM3_6400_16GB_X32 = DramSpec(
         "RTW": 2 * 20,  # read to write
         "PPD": 2 * 2,  # precharge to precharge
     },
+    currents=_CURRENTS,
 )

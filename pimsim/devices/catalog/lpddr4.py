@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
 
 LPDDR4_3200_8GB_X16 = DramSpec(
@@ -42,6 +43,18 @@ LPDDR4_3200_8GB_X16 = DramSpec(
         "RPST": 0,  # read postamble beyond the burst, whole clocks
         "CS": 1,  # idle clocks of the bus between ranks
     },
+    currents=Currents(
+        source="estimate: Micron LPDDR4-3200 of 6 Gb a channel, as carried by DRAMPower 4 "
+        "(MICRON_6Gb_LPDDR4-3200_32bit_A) and used for 8 Gb channels by DRAMSys",
+        data_rate_mtps=3200,
+        density_gbit=8,
+        dq_bits=16,
+        rails=(
+            Rail(name="VDD1", volts=1.8, IDD0=3.5, IDD2N=2, IDD3N=2.25, IDD4R=2.25, IDD4W=2.25, IDD5B=10),
+            Rail(name="VDD2", volts=1.1, IDD0=45, IDD2N=27, IDD3N=30, IDD4R=275, IDD4W=210, IDD5B=90),
+            Rail(name="VDDQ", volts=1.1, IDD0=0.75, IDD2N=0.75, IDD3N=0.75, IDD4R=150, IDD4W=55, IDD5B=0.75),
+        ),
+    ),
 )
 
 LPDDR4_3200_8GB_X16_2R = replace(
@@ -56,6 +69,7 @@ LPDDR4_3200_4GB_X16 = replace(
     source="JESD209-4, 4 Gb a channel: refresh by density as in public controller drivers; the rest as "
     "lpddr4-3200-8gb-x16",
     density_gbit=4,
+    currents=None,
     geometry=replace(LPDDR4_3200_8GB_X16.geometry, rows=2**15),
     timings=LPDDR4_3200_8GB_X16.timings | {"RFCab": AtLeast(ns=180), "RFCpb": AtLeast(ns=90)},
 )
@@ -66,6 +80,7 @@ LPDDR4_3200_16GB_X16 = replace(
     source="JESD209-4, 16 Gb a channel: refresh by density as in public controller drivers; the rest as "
     "lpddr4-3200-8gb-x16",
     density_gbit=16,
+    currents=None,
     geometry=replace(LPDDR4_3200_8GB_X16.geometry, rows=2**17),
     timings=LPDDR4_3200_8GB_X16.timings | {"RFCab": AtLeast(ns=380), "RFCpb": AtLeast(ns=190)},
 )

@@ -24,14 +24,13 @@ reads and writes, HBM3's half clocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled, counted
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.channel import REFRESH_MODES, Controller, Replayed, command_log
 from pimsim.devices.dram.channel import build as build_channels
@@ -225,16 +224,7 @@ def make_machines(channel: e.Channels, controller: BankMachines, window: int, re
     )
 
 
-# Nothing below the replay loop allocates, so no references are counted: that would cost more than the work.
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _step(function: _Function) -> _Function:
-    options: dict[str, Any] = {"cache": True, "_nrt": False}
-    return cast(_Function, njit(**options)(function))
-
-
-@_step
+@compiled
 def _want(s: e.Channels, m: Machines, bank: int, requests: NDArray[np.int64]) -> None:
     """Decide anew which command the machine of `bank` wants, and for which request."""
     n, row, policy = m.queued[bank], s.open_row[0, bank], m.setting[S_POLICY]
@@ -274,7 +264,7 @@ def _want(s: e.Channels, m: Machines, bank: int, requests: NDArray[np.int64]) ->
         m.command[bank] = RDA if closes else RD
 
 
-@_step
+@compiled
 def _has_room(m: Machines) -> bool:
     x, depth = m.scalar, m.setting[S_DEPTH]
     if m.setting[S_BUFFER] == 0:
@@ -284,7 +274,7 @@ def _has_room(m: Machines) -> bool:
     return bool(x[X_QUEUED_WRITES] < depth and x[X_QUEUED] - x[X_QUEUED_WRITES] < depth)
 
 
-@_step
+@compiled
 def _enter(s: e.Channels, m: Machines, t: int, requests: NDArray[np.int64]) -> None:
     """Move the request at the door into the queue of its bank, if it came in time and there is room."""
     x = m.scalar
@@ -321,7 +311,7 @@ def _enter(s: e.Channels, m: Machines, t: int, requests: NDArray[np.int64]) -> N
             m.best[B_RANK], m.best[B_BANK], m.best[B_REQUEST] = s.place[bank, 0], bank, index
 
 
-@_step
+@compiled
 def _scan(s: e.Channels, m: Machines, t: int, kind: int) -> None:
     """Find the best command of a kind (ANY, COLUMN or ROW) among all that are wanted, from clock `t` on.
 
@@ -368,7 +358,7 @@ def _scan(s: e.Channels, m: Machines, t: int, kind: int) -> None:
     best[B_WHEN] = (first >> KEY_SHIFT) - m.clocks[best[B_COMMAND]]
 
 
-@_step
+@compiled
 def _choose(s: e.Channels, m: Machines, t: int) -> None:
     """The next command, at clock `t` or later, as if nothing arrived until then."""
     best = m.best
@@ -387,7 +377,7 @@ def _choose(s: e.Channels, m: Machines, t: int) -> None:
         best[B_RANK], best[B_BANK], best[B_REQUEST] = rank, bank, request
 
 
-@_step
+@compiled
 def _keep_deadline(s: e.Channels, m: Machines) -> None:
     """The second half of an activate goes at its deadline, whatever else is ready then.
 
@@ -404,7 +394,7 @@ def _keep_deadline(s: e.Channels, m: Machines) -> None:
         best[B_REQUEST] = m.request[bank]
 
 
-@_step
+@compiled
 def _manage_refresh(s: e.Channels, m: Machines, t: int) -> None:
     """Refresh managers whose time has come name their command and block the banks it is for."""
     x, refi = m.scalar, s.cfg[e.C_REFI]
@@ -445,7 +435,7 @@ def _manage_refresh(s: e.Channels, m: Machines, t: int) -> None:
             m.held[rank] = 1
 
 
-@_step
+@compiled
 def _refreshed(s: e.Channels, m: Machines, command: int, rank: int, bank: int) -> None:
     """A refresh went out: its banks work again, and the next one falls due an interval later."""
     per_rank = s.cfg[e.C_GROUPS] * s.cfg[e.C_BANKS]
@@ -469,7 +459,7 @@ def _refreshed(s: e.Channels, m: Machines, command: int, rank: int, bank: int) -
         m.left[k] = 1
 
 
-@_step
+@compiled
 def _go(s: e.Channels, m: Machines, t: int, requests: NDArray[np.int64], done: NDArray[np.int64]) -> int:
     """Put the best command on the bus at clock `t`; returns how many requests that completes."""
     x, best, cfg = m.scalar, m.best, s.cfg
@@ -526,7 +516,7 @@ def _go(s: e.Channels, m: Machines, t: int, requests: NDArray[np.int64], done: N
     return 1
 
 
-@njit(cache=True)
+@counted
 def _replay(
     s: e.Channels, m: Machines, requests: NDArray[np.int64], accepted: NDArray[np.int64],
     done: NDArray[np.int64],

@@ -31,14 +31,13 @@ banks, self refresh, half-clock command buses (HBM3).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pimsim.compiled import decorator
 from pimsim.devices.dram import channel as ch
 from pimsim.devices.dram import engine as e
 from pimsim.devices.rules import CODE, COMMANDS
@@ -253,13 +252,9 @@ def _make_queues(
     )
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _inline(function: _Function) -> _Function:
-    """Compile into the caller: handing over all arrays of both states would take longer than the work."""
-    options: dict[str, Any] = {"cache": True, "_nrt": False, "inline": "always"}
-    return cast(_Function, njit(**options)(function))
+_inline = decorator(_nrt=False, inline="always")
+"""Compiled into the caller, before its types are known: handing over all arrays of both states would take
+longer than the work."""
 
 
 @_inline

@@ -1,7 +1,7 @@
 """The face of the DRAM channels: a part, a controller and a mapping become a `Memory` that runs.
 
 What this model leaves out: self refresh and power-down, temperature-dependent refresh, on-die and
-link ECC, refresh management; refreshes are not postponed.
+link ECC, refresh management; refreshes are not pulled in.
 """
 
 from __future__ import annotations
@@ -12,56 +12,104 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pimsim.devices.dram import drive
 from pimsim.devices.dram import engine as e
+from pimsim.devices.dram import open_loop
 from pimsim.devices.rules import ACT1, COMMANDS, LPDDR4_BUS_CK, RuleTable, compile_rules, rules_of
-from pimsim.devices.spec import Clocks, DramSpec, PimSpec
+from pimsim.devices.spec import Clocks, DramGeometry, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
 
 BUSES = {"hbm2": e.ROW_AND_COLUMN, "hbm3": e.HALF_CLOCK}
 """Command buses of families that have more than one."""
-REFRESH_MODES = {"none": e.NO_REFRESH, "all_bank": e.ALL_BANK, "per_bank": e.PER_BANK}
+REFRESH_MODES = {
+    "none": e.NO_REFRESH,
+    "all_bank": e.ALL_BANK,
+    "per_bank": e.PER_BANK,
+    "same_bank": e.SAME_BANK,
+}
+POSTPONED = {"ddr5": 3}
+OTHERS_POSTPONED = 7
+"""Most refreshes that may wait, by family: one fewer than the standards allow (DDR5 four, others eight), so
+that the last one has time to close the banks and go out."""
+SCHEDULERS = {
+    "row_hit_guard": e.ROW_HIT_GUARD,
+    "ready_first": e.READY_FIRST,
+    "row_hit_first": e.ROW_HIT_FIRST,
+    "in_order": e.IN_ORDER,
+}
+ROW_POLICIES = ("open", "closed", "capped", "timeout")
+_CHOICES = {
+    "scheduler": tuple(SCHEDULERS),
+    "queues": ("split", "unified"),
+    "row_policy": ROW_POLICIES,
+    "refresh": tuple(REFRESH_MODES),
+    "data_clock": ("on_demand", "always_on"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """What a memory controller decides: queues, write drain, who goes first, how it refreshes.
+    """What a memory controller decides: queues, write drain, who goes first, when rows close, refresh.
 
+    scheduler: of the commands that waiting requests need and that may go now,
+      "ready_first": that of the oldest request;
+      "row_hit_guard": the same, but a row is not closed while an older request hits it;
+      "row_hit_first" (FR-FCFS): row hits before others, and a row is not closed while any request hits it;
+      "in_order" (FCFS): only the oldest request's; the next one begins when its data command is out.
+    row_hit_cap: accesses after which a row serves no more hits that are younger than a request for another
+      row of its bank; 0: any number.
+    queues: "split" (reads and writes apart, writes are served in drains) or "unified" (one queue of
+      read_queue + write_queue requests, whatever they are).
     read_queue, write_queue: requests that wait, a channel.
     write_high, write_low: write mode starts above `write_high` waiting writes (or when no read waits)
       and ends below `write_low` when a read waits.
-    row_hit_guard: a row is not closed while an older request hits it.
-    refresh: "none", "all_bank" or "per_bank" (round robin).
+    row_policy: "open"; "closed" (every access precharges); "capped" (after `row_cap` accesses a further hit
+      precharges, and an idle row is closed); "timeout" (a row that no request hits is closed after
+      `row_timeout_ck` clocks without an access).
+    refresh: "none", "all_bank", "per_bank" or "same_bank" (DDR5; banks in turn).
+    postpone: refreshes that may wait while requests do, at most 7 (DDR5: 3).
     data_clock: "on_demand" (LPDDR5: a CAS starts it) or "always_on".
+
+    Reads of a waiting write's address are served from its queue, and a write to such an address is merged.
     """
 
-    name: str = "fr-fcfs"
+    name: str = "default"
+    scheduler: str = "row_hit_guard"
+    row_hit_cap: int = 0
+    queues: str = "split"
     read_queue: int = 32
     write_queue: int = 32
     write_high: int = 25
     write_low: int = 7
-    row_hit_guard: bool = True
+    row_policy: str = "open"
+    row_cap: int = 1
+    row_timeout_ck: int = 100
     refresh: str = "all_bank"
+    postpone: int = 0
     data_clock: str = "on_demand"
 
     def __post_init__(self) -> None:
-        for name in ("read_queue", "write_queue"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"controller {self.name}: {name}={getattr(self, name)}; wanted at least 1")
+        for name, least in (
+            ("read_queue", 1),
+            ("write_queue", 1),
+            ("row_cap", 1),
+            ("row_timeout_ck", 1),
+            ("row_hit_cap", 0),
+            ("postpone", 0),
+        ):
+            if getattr(self, name) < least:
+                raise SpecError(
+                    f"controller {self.name}: {name}={getattr(self, name)}; wanted at least {least}"
+                )
         if not 1 <= self.write_low <= self.write_high + 1 <= self.write_queue + 1:
             raise SpecError(
                 f"controller {self.name}: write marks low={self.write_low}, high={self.write_high}; "
                 f"wanted 1 <= low <= high + 1 and high <= write_queue={self.write_queue}"
             )
-        if self.refresh not in REFRESH_MODES:
-            raise SpecError(
-                f"controller {self.name}: refresh={self.refresh!r}{suggest(self.refresh, REFRESH_MODES)}"
-            )
-        if self.data_clock not in ("on_demand", "always_on"):
-            raise SpecError(
-                f"controller {self.name}: data_clock={self.data_clock!r}; wanted on_demand or always_on"
-            )
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                raise SpecError(f"controller {self.name}: {name}={value!r}{suggest(str(value), known)}")
 
 
 def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
@@ -70,8 +118,6 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
     split = n.has("AAD")
     cfg = np.zeros(e.C_NUM, np.int64)
     cfg[e.C_RANKS], cfg[e.C_GROUPS], cfg[e.C_BANKS] = g.ranks, g.bank_groups, g.banks_per_group
-    cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue, controller.write_queue
-    cfg[e.C_HIGH], cfg[e.C_LOW] = controller.write_high, controller.write_low
     cfg[e.C_SPLIT_ACT], cfg[e.C_AAD] = split, n.AAD if split else 0
     cfg[e.C_SYNC] = n.has("WCKPST") and controller.data_clock == "on_demand"
     cfg[e.C_WCKPST] = n.WCKPST if n.has("WCKPST") else 0
@@ -86,18 +132,42 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
         if not n.has("REFIpb"):
             raise SpecError(f"{spec.name}: family {spec.family} has no per-bank refresh (no timing REFIpb)")
         cfg[e.C_REFI] = n.REFIpb
-    cfg[e.C_GUARD] = controller.row_hit_guard
+    elif controller.refresh == "same_bank":
+        if not n.has("REFIsb"):
+            raise SpecError(f"{spec.name}: family {spec.family} has no same-bank refresh (no timing REFIsb)")
+        cfg[e.C_REFI] = n.REFIsb
+    most = POSTPONED.get(spec.family, OTHERS_POSTPONED)
+    if controller.postpone > most:
+        raise SpecError(
+            f"controller {controller.name}: postpone={controller.postpone}; at most {most} refreshes of "
+            f"{spec.name} may wait"
+        )
+    set_policies(cfg, controller)
     cfg[e.C_SIDS] = g.sids
     cfg[e.C_BUSES] = BUSES.get(spec.family, e.ONE_BUS)
     return cfg
 
 
-def lookup_tables(mappings: list[AddressMapping], spec: DramSpec) -> NDArray[np.int64]:
+def set_policies(cfg: NDArray[np.int64], controller: Controller) -> None:
+    """The columns of an engine's configuration row that are the controller's alone."""
+    cfg[e.C_ORDER] = SCHEDULERS[controller.scheduler]
+    cfg[e.C_HIT_CAP] = controller.row_hit_cap
+    cfg[e.C_UNIFIED] = controller.queues == "unified"
+    cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue, controller.write_queue
+    if controller.queues == "unified":
+        cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue + controller.write_queue, 0
+    cfg[e.C_HIGH], cfg[e.C_LOW] = controller.write_high, controller.write_low
+    cfg[e.C_CAP] = {"closed": e.EVERY_ACCESS, "capped": controller.row_cap}.get(controller.row_policy, 0)
+    cfg[e.C_TIMEOUT] = controller.row_timeout_ck if controller.row_policy == "timeout" else 0
+    cfg[e.C_POSTPONE] = controller.postpone
+
+
+def lookup_tables(mappings: list[AddressMapping], geometry: DramGeometry) -> NDArray[np.int64]:
     """(m, 6, 256) tables: XOR over the bytes of an address gives its packed coordinates.
 
     A mapping is linear over bits (XOR hashing included), so the image of a byte is the XOR of its bits'.
     """
-    g = spec.geometry
+    g = geometry
     tables = np.zeros((len(mappings), 6, 256), np.int64)
     for m, mapping in enumerate(mappings):
         units = {
@@ -185,18 +255,49 @@ def replay(
         raise SpecError(f"window={window}; wanted 0 (no limit) or a count of requests")
     accepted = np.full(len(arrive), -1, np.int64)
     done = np.full(len(arrive), -1, np.int64)
-    last = drive.run_requests(
-        channel, arrive, write, bank, row, column, window, accepted, done, np.zeros(2, np.int64),
-        np.zeros(max(1, window), np.int64),
-    )  # fmt: skip
-    if last < 0:
-        first = int(np.argmax(done < 0))
-        raise SpecError(f"request {first} can never complete: no command can issue any more")
+    host = open_loop.make_host(window)
+    if not open_loop.offer(
+        channel, host, arrive, write, pack(bank, row, column), window, False, accepted, done
+    ):
+        raise SpecError(why_stuck(channel, int(np.argmax(done < 0)), host))
     return Replayed(
         accepted=accepted,
         done=done,
-        cycles=last + 1,
-        counts={name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k},
+        cycles=int(host.at[open_loop.H_LAST]) + 1,
+        counts=command_counts(channel),
         row_hits=int(channel.scalar[0, e.X_ROW_HITS]),
         log=command_log(channel) if channel.cfg[e.C_LOG] else None,
     )
+
+
+def pack(bank: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Coordinates in one number each, as `lookup_tables` packs them (channel 0)."""
+    return bank << 8 | column << 20 | row << 36
+
+
+def command_counts(channel: e.Channels) -> dict[str, int]:
+    """Commands issued so far on the first channel, by name."""
+    return {name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k}
+
+
+def why_stuck(channel: e.Channels, request: int, host: open_loop.Host) -> str:
+    """What a request waits for that never comes, in words."""
+    s, clock = channel, int(host.at[open_loop.H_CLOCK])
+    held = [int(k) for k in np.flatnonzero(s.banks["owner"][0] >= 0)]
+    refreshes = int(s.scalar[0, e.X_REFRESHES])
+    said = (
+        f"request {request} can never complete: no command that it needs can issue any more "
+        f"(after clock {clock}; {int(s.scalar[0, e.X_READS])} reads and "
+        f"{int(s.scalar[0, e.X_WRITES])} writes "
+        f"wait, {'writes' if s.scalar[0, e.X_WRITE_MODE] else 'reads'} are served"
+    )
+    waiting = [int(slot) for slot in s.lists["head"][0] if slot >= 0]
+    if waiting:
+        oldest = min(waiting, key=lambda slot: int(s.slots["age"][0, slot]))
+        bank, row = int(s.slots["bank"][0, oldest]), int(s.slots["row"][0, oldest])
+        open_row = int(s.open_row[0, bank])
+        state = f"row {open_row} is open" if open_row >= 0 else "no row is open"
+        said += f"; the oldest waits for row {row} of bank {bank}, where {state}"
+    if held:
+        said += f"; rows of banks {held} were opened for requests that wait for their data"
+    return said + f"; {refreshes} refreshes went out meanwhile)"

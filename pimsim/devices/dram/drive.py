@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled
 from pimsim.devices.dram.engine import (
     ALL_BANK,
     C_BL,
@@ -23,15 +24,9 @@ from pimsim.devices.dram.engine import (
     C_RL,
     C_SYNC,
     NEVER,
-    PER_BANK,
     X_NEXT_REF,
-    X_OPENED,
-    X_READS,
-    X_REFRESHES,
-    X_WRITES,
     Channels,
     accept,
-    compiled,
     earliest,
     issue,
     step,
@@ -41,7 +36,6 @@ from pimsim.devices.rules import ACTAB, CAS_RD, CAS_WR, MACAB, MODE, PREA, RDRES
 MAX_PHASES = 3
 MAX_LOOPS = 5
 RING = 512  # completions that one requester may have waiting; bounds its window
-PATIENCE = 64  # refreshes of every rank or bank after which a request that waits counts as stuck
 TICKS = 256  # issue intervals are in 1/256 clock
 
 # Requesters.par columns
@@ -188,7 +182,7 @@ def advance(
     its last clock in state S_END (which may lie ahead by its own last pause), -1 while it runs.
     Returns -1 if nothing can ever happen again.
     """
-    return int(advance_to(s, g, wake, running, t, until, -1, 0, np.zeros(2, np.int64)))
+    return int(advance_to(s, g, wake, running, t, until, -1, 0, np.zeros(3, np.int64)))
 
 
 @compiled
@@ -198,7 +192,7 @@ def advance_to(
 ) -> int:  # fmt: skip
     """`advance`, but also stop once requester `lead` (-1: none) has issued `goal` bursts of its first phase.
 
-    out: (2,), scratch: the last command's request and its completion.
+    out: (3,), scratch: see `engine.step`.
     """
     st = g.state
     while t < until:
@@ -335,84 +329,3 @@ def _run_program(
                 at = (at + 1) % window
         t = when
     return max(t + 1, last_done)
-
-
-@compiled
-def run_requests(
-    s: Channels, arrive: NDArray[np.int64], write: NDArray[np.int64], bank: NDArray[np.int64],
-    row: NDArray[np.int64], col: NDArray[np.int64], window: int, accepted: NDArray[np.int64],
-    done: NDArray[np.int64], out: NDArray[np.int64], pending: NDArray[np.int64],
-) -> int:  # fmt: skip
-    """Drive channel 0 with a request list in order; fills `accepted` and `done`; returns the last clock.
-
-    One request is offered a clock, oldest first, while fewer than `window` are outstanding (0: no limit).
-    out: (2,) and pending: (max(1, window),) int64, scratch: the last command's request, and the clocks at
-    which outstanding requests complete.
-    What falls due until the last completion is issued too, such as a refresh while the last data arrive.
-    Returns -1 if the requests that are left can never complete.
-    """
-    n = len(arrive)
-    progress = 0  # refreshes until a request was last accepted or done
-    patience = PATIENCE * (s.open_row.shape[1] if s.cfg[C_REFRESH] == PER_BANK else s.cfg[C_RANKS])
-    outstanding = 0
-    unfinished = n
-    at, t, last = 0, 0, 0
-    wake = 0
-    while unfinished > 0:
-        offered = NEVER
-        if at < n:
-            if window:
-                k = 0
-                while k < outstanding:
-                    if pending[k] >= 0 and pending[k] < t:
-                        pending[k] = pending[outstanding - 1]
-                        outstanding -= 1
-                    else:
-                        k += 1
-            if arrive[at] > t:
-                offered = arrive[at]
-            elif window and outstanding >= window:
-                for k in range(outstanding):
-                    if pending[k] >= 0:
-                        offered = min(offered, pending[k] + 1)
-            else:
-                status = accept(s, 0, t, write[at], bank[at], row[at], col[at], at)
-                if status != -2:
-                    accepted[at] = t
-                    if status >= 0:
-                        done[at] = status
-                        last = max(last, status)
-                        unfinished -= 1
-                        if window:
-                            pending[outstanding] = status
-                            outstanding += 1
-                    elif window:
-                        pending[outstanding] = -1 - at
-                        outstanding += 1
-                    at += 1
-                    wake = t
-                    offered = t + 1
-                    progress = s.scalar[0, X_REFRESHES]
-        if wake <= t:
-            wake = step(s, 0, t, out)
-            if out[0] >= 0:
-                done[out[0]] = out[1]
-                last = max(last, out[1])
-                unfinished -= 1
-                progress = s.scalar[0, X_REFRESHES]
-                if window:
-                    for k in range(outstanding):
-                        if pending[k] == -1 - out[0]:
-                            pending[k] = out[1]
-                            break
-        nxt = min(wake, offered)
-        if nxt >= NEVER:
-            return -1
-        if s.scalar[0, X_REFRESHES] - progress > patience:
-            if s.scalar[0, X_READS] or s.scalar[0, X_WRITES] or s.scalar[0, X_OPENED]:
-                return -1
-            progress = s.scalar[0, X_REFRESHES]
-        t = nxt
-    while wake <= last:
-        wake = step(s, 0, wake, out)
-    return last

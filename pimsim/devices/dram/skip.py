@@ -363,8 +363,9 @@ def _skip(
         later(s.scalar[:, column])
     later(s.last_row[:, :, 0])
     s.plan["valid"] = 0
-    for bound in ("opened_bound", "hit_bound", "miss_bound"):
+    for bound in ("opened_bound", "hit_bound"):
         s.banks[bound] = 0
+    s.miss_bound[:] = 0
     for c in range(len(s.scalar)):
         grown = times * period.channel(period.grown, c)
         s.counts[c] += grown[: e.N_COMMANDS]
@@ -374,6 +375,8 @@ def _skip(
         slots = s.slots[c]
         slots["accept"][used] += clocks
         slots["age"][used] += grown[snap.T_AGE]
+        s.banks["used"][c] += clocks
+        s.miss_age[c] += grown[snap.T_AGE]
         slots["row"][used] = moved(slots["row"][used])
         s.open_row[c] = moved(s.open_row[c])
     for k, a in enumerate(period.running):
@@ -432,7 +435,7 @@ def advance(
         lead, every = _looks(s, running, walks)
         end = snap.search(
             s, g, wake, running, t, until, lead, min(every * (rarer if lead >= 0 else 1), EVERYWHERE),
-            BURSTS_A_LOOK * rarer, reach, room, columns, memory, found, np.zeros(2, np.int64),
+            BURSTS_A_LOOK * rarer, reach, room, columns, memory, found, np.zeros(3, np.int64),
         )  # fmt: skip
         t = int(found[0])
         if end == snap.ENDED:
@@ -467,5 +470,6 @@ def _looks(s: e.Channels, running: NDArray[np.int64], walks: dict[tuple[int, int
     if s.cfg[e.C_REFRESH] == e.NO_REFRESH:
         period, lead = min((walks[a, 0].period, a) for a in running.tolist())
         return lead, period * -(-BURSTS_A_LOOK // period)
-    turn = s.cfg[e.C_GROUPS] * s.cfg[e.C_BANKS] if s.cfg[e.C_REFRESH] == e.PER_BANK else 1
+    same = s.cfg[e.C_BANKS] if s.cfg[e.C_REFRESH] == e.SAME_BANK else 1
+    turn = s.cfg[e.C_GROUPS] * s.cfg[e.C_BANKS] if s.cfg[e.C_REFRESH] == e.PER_BANK else same
     return -1, int(s.cfg[e.C_REFI] * turn)

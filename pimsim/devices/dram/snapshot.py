@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram.drive import (
     MAX_LOOPS,
@@ -47,6 +48,8 @@ from pimsim.devices.dram.drive import (
 from pimsim.devices.dram.engine import (
     C_BUSES,
     C_CAP,
+    C_HIT_CAP,
+    C_TIMEOUT,
     HALF_CLOCK,
     N_COMMANDS,
     NEVER,
@@ -60,11 +63,12 @@ from pimsim.devices.dram.engine import (
     X_MAINT_LEN,
     X_NEW,
     X_NEXT_REF,
-    X_OLDEST_READ_MISS,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
+    X_POSTPONED,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
     X_REFRESHES,
@@ -73,7 +77,6 @@ from pimsim.devices.dram.engine import (
     X_WRITE_MODE,
     X_WRITES,
     Channels,
-    compiled,
 )
 
 # Columns of `Walks`, one row a phase of a requester.
@@ -121,7 +124,7 @@ def longest(s: Channels, running: int) -> int:
     nodes = s.ready.shape[1]
     ring = 2 * int(np.prod(s.ring.shape[1:]))
     ranks, banks, slots = s.wck_until.shape[1], s.open_row.shape[1], s.slots.shape[1]
-    channel = 4 * nodes + ring + 32 + 8 * ranks + 24 * banks + 12 * slots + 3 * s.maint.shape[1] + T_CHANNEL
+    channel = 4 * nodes + ring + 32 + 8 * ranks + 25 * banks + 13 * slots + 3 * s.maint.shape[1] + T_CHANNEL
     return len(s.scalar) * channel + running * (RING + 16 + 4 * MAX_PHASES + T_REQUESTER) + 8
 
 
@@ -144,7 +147,8 @@ def _request(s: Channels, c: int, t: int, slot: int, w: NDArray[np.int64], n: in
     w[n + 3] = r.tag if r.tag & 1 else -2
     w[n + 4] = r.opened
     w[n + 5] = r.seen
-    return n + 6
+    w[n + 6] = r.write
+    return n + 7
 
 
 @compiled
@@ -197,7 +201,8 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
     w[n + 14] = _age(s, c, x[c, X_NEW])
     w[n + 15] = x[c, X_COUNTED]
     w[n + 16] = x[c, X_MAINT_LEN]
-    n += 17
+    w[n + 17] = x[c, X_POSTPONED]
+    n += 18
     for k in range(x[c, X_MAINT_LEN]):
         at = (x[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
         for field in range(3):
@@ -213,19 +218,18 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
         w[n] = NEVER
         n += 1
     for queue in range(2):
-        slot = x[c, X_OLDEST_READ_MISS + queue]
-        while slot >= 0:
-            w[n] = _age(s, c, slot)
+        for k in range(x[c, X_READ_MISSES + queue]):
+            w[n] = s.miss_bank[c, queue, k]
             n += 1
-            slot = s.slots[c, slot].younger
         w[n] = NEVER
         n += 1
     for bank in range(s.open_row.shape[1]):
         owner = s.banks[c, bank].owner
         w[n] = s.open_row[c, bank] >= 0
-        w[n + 1] = min(s.banks[c, bank].accesses, s.cfg[C_CAP])
+        w[n + 1] = min(s.banks[c, bank].accesses, max(s.cfg[C_CAP], s.cfg[C_HIT_CAP]))
         w[n + 2] = owner >= 0
-        n += 3
+        w[n + 3] = max(s.banks[c, bank].used - t, -s.cfg[C_TIMEOUT])
+        n += 4
         if owner >= 0:
             n = _request(s, c, t, owner, w, n)
         for queue in range(2):

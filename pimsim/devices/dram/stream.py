@@ -109,7 +109,7 @@ class MemoryConfig:
 
 @lru_cache(maxsize=8)
 def _tables(config: MemoryConfig) -> NDArray[np.int64]:
-    return lookup_tables(list(config.mappings), config.spec)
+    return lookup_tables(list(config.mappings), config.spec.geometry)
 
 
 class Bench:

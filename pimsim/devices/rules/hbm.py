@@ -65,6 +65,7 @@ def _waits(n: Clocks, read_write: int) -> list[Rule]:
         *bank_rows(rcd=n.RCDRD, rcd_wr=n.RCDWR, ras=n.RAS, rc=n.RC, **closing),
         *all_bank_refresh(rc=n.RC, rfc=n.RFCab, **closing),
         *per_bank_refresh(
+            "REFPB",
             rc=n.RC,
             rfc_all=n.RFCab,
             rfc=n.RFCpb,

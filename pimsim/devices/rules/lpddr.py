@@ -57,6 +57,7 @@ def lpddr4_waits(n: Clocks) -> list[Rule]:
         Rule("rank", ("PRE", "PREA"), ("PRE", "PREA"), n.PPD),
         *all_bank_refresh(rc=rc, rfc=n.RFCab, **closing),
         *per_bank_refresh(
+            "REFPB",
             rc=rc,
             rfc_all=n.RFCab,
             rfc=n.RFCpb,

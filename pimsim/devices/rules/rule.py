@@ -16,19 +16,20 @@ from pimsim.errors import SpecError, suggest
 
 COMMANDS = (
     "ACT1", "ACT2", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFAB", "REFPB", "CAS_RD", "CAS_WR",
-    "ACTAB", "MACAB", "WRREG", "RDRES", "MODE",
+    "ACTAB", "MACAB", "WRREG", "RDRES", "MODE", "REFSB",
 )  # fmt: skip
 """Command names; a command's number is its place here. ACT1 is also the plain ACT of parts that have
 no second half. ACTAB: activate one row in all banks; MACAB: one column access in all banks, consumed
 by the PIM units; WRREG: one burst into the input registers of all units; RDRES: one bank's results;
-MODE: an access to a reserved row that switches the channel between normal and PIM operation."""
+MODE: an access to a reserved row that switches the channel between normal and PIM operation. REFSB: refresh
+the bank of one number in every bank group (DDR5)."""
 
 CODE = {name: code for code, name in enumerate(COMMANDS)}
 CODE["ACT"] = CODE["ACT1"]
 SCOPES = ("channel", "rank", "sid", "bankgroup", "bank")
 
 ACT1, ACT2, PRE, PREA, RD, WR, RDA, WRA, REFAB, REFPB, CAS_RD, CAS_WR = range(12)
-ACTAB, MACAB, WRREG, RDRES, MODE = range(12, 17)
+ACTAB, MACAB, WRREG, RDRES, MODE, REFSB = range(12, 18)
 
 
 @dataclass(frozen=True)

@@ -61,25 +61,25 @@ def all_bank_refresh(
 
 
 def per_bank_refresh(
-    *, rc: int, rp: int, rp_all: int, read_precharge: int, write_precharge: int, rfc_all: int, rfc: int,
-    activate_refresh: int, refresh_activate: int, refresh_refresh: int,
+    refresh: str, /, *, rc: int, rp: int, rp_all: int, read_precharge: int, write_precharge: int,
+    rfc_all: int, rfc: int, activate_refresh: int, refresh_activate: int, refresh_refresh: int,
 ) -> list[Rule]:  # fmt: skip
-    """A refresh of one bank beside the work of the others.
+    """A refresh of one bank (REFPB), or of one in every bank group (REFSB), beside the work of the others.
 
-    The last three: clocks between it and an activate of another bank, before and after, and the next one.
+    The last three times: clocks between it and an activate of another bank, before and after, and the next.
     """
     return [
-        Rule("bank", ("ACT1",), ("REFPB",), rc),
-        Rule("rank", ("ACT1",), ("REFPB",), activate_refresh),
-        Rule("bank", ("PRE",), ("REFPB",), rp),
-        Rule("rank", ("PREA",), ("REFPB",), rp_all),
-        Rule("bank", ("RDA",), ("REFPB",), read_precharge + rp),
-        Rule("bank", ("WRA",), ("REFPB",), write_precharge + rp),
-        Rule("rank", ("REFAB",), ("REFPB",), rfc_all),
-        Rule("bank", ("REFPB",), ("ACT1", "REFPB"), rfc),
-        Rule("rank", ("REFPB",), ("REFAB",), rfc),
-        Rule("rank", ("REFPB",), ("REFPB",), refresh_refresh),
-        Rule("rank", ("REFPB",), ("ACT1",), refresh_activate),
+        Rule("bank", ("ACT1",), (refresh,), rc),
+        Rule("rank", ("ACT1",), (refresh,), activate_refresh),
+        Rule("bank", ("PRE",), (refresh,), rp),
+        Rule("rank", ("PREA",), (refresh,), rp_all),
+        Rule("bank", ("RDA",), (refresh,), read_precharge + rp),
+        Rule("bank", ("WRA",), (refresh,), write_precharge + rp),
+        Rule("rank", ("REFAB",), (refresh,), rfc_all),
+        Rule("bank", (refresh,), ("ACT1", refresh), rfc),
+        Rule("rank", (refresh,), ("REFAB",), rfc),
+        Rule("rank", (refresh,), (refresh,), refresh_refresh),
+        Rule("rank", (refresh,), ("ACT1",), refresh_activate),
     ]
 
 

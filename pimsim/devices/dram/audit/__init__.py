@@ -8,7 +8,7 @@ here. For the commands of a PIM unit they are ordinary DRAM timing at rank level
 activate of every bank, a MAC is a read that stays in the chip, a register write is a write of every bank, a
 result read is a read of its bank.
 
-Left out: same-bank and per-two-bank refresh, masked writes, mode registers, power-down and self-refresh,
+Left out: per-two-bank refresh, masked writes, mode registers, power-down and self-refresh,
 temperature derating, the pairing of banks in a per-bank refresh, link training, and whether a MODE command
 really addresses the reserved row.
 """
@@ -33,6 +33,7 @@ from pimsim.devices.dram.audit.walk import (
     NEVER,
     REFAB,
     REFPB,
+    REFSB,
     RULES,
     T_AAD,
     T_REFI,
@@ -149,7 +150,7 @@ class _Reader:
                 found = Found(rows=np.empty((8 * MOST, 5), np.int64), total=np.zeros(1, np.int64))
                 at = walk(*fields, self.waits, self.history[channel], found, at)
                 self._early(log, mine, found)
-        self.per_bank |= bool((log.code == REFPB).any())
+        self.per_bank |= bool(((log.code == REFPB) | (log.code == REFSB)).any())
         self.refreshing |= self.per_bank or bool((log.code == REFAB).any())
         self.commands += len(log.code)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pimsim.devices.dram.audit.walk import COMMANDS, NEVER
+from pimsim.devices.dram.audit.walk import COMMANDS, NEVER, REFSB
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
@@ -26,7 +26,7 @@ _NEEDS = {
     "bankgroup": {"ACT1", "ACT2", "PRE", "RD", "WR", "RDA", "WRA", "REFPB", "RDRES"},
     "row": {"ACT1", "ACTAB"},
 }
-_NEEDS["bank"] = _NEEDS["bankgroup"]
+_NEEDS["bank"] = _NEEDS["bankgroup"] | {"REFSB"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,7 @@ def parse(
         NEVER,
         value["bankgroup"] * g.banks_per_group + value["bank"],
     )
+    flat = np.where(code == REFSB, value["bank"], flat)  # the first of the banks that it refreshes
     return Commands(
         words=words,
         word=word,
@@ -160,7 +161,7 @@ def _codes(word: _Ints, words: list[str], spec: DramSpec, pim: PimSpec | None, f
     timed = spec.latencies_ck.keys() | spec.timings.keys()
     two_step = "AAD" in timed
     not_here = {"ACT"} if two_step else {"ACT1", "ACT2"}
-    absent = set() if "RFCpb" in timed else {"REFPB"}
+    absent = {name for name, timing in (("REFPB", "RFCpb"), ("REFSB", "RFCsb")) if timing not in timed}
     number = {command: k for k, command in enumerate(COMMANDS)} | {"ACT": COMMANDS.index("ACT1")}
     code_of = np.zeros(len(words), dtype=np.int64)
     for k, command in enumerate(words):

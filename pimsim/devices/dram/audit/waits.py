@@ -34,7 +34,9 @@ NAMES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 """What the family calls a rule of the auditor, where it is not the LPDDR5 name."""
-NAMES["ddr5"] = NAMES["ddr4"] | {"tRFCab": "tRFC1"}
+NAMES["ddr5"] = NAMES["ddr4"] | {
+    "tRFCab": "tRFC1", "tRFCpb": "tRFCsb", "tPBR2PBR": "tRFCsb", "tPBR2ACT": "tREFSBRD", "tREFIpb": "tREFIsb",
+}  # fmt: skip
 NAMES["hbm2"] = NAMES["hbm3"] = NAMES["gddr6"]
 
 
@@ -148,7 +150,15 @@ def _ddr5(n: Clocks) -> dict[str, int]:
         "RFCab": n.RFC1,
         "act_ck": 2,
         "data_ck": 2,
+        **(_same_bank_refresh(n) if n.has("RFCsb") else {}),
+        **({"CCD_M": n.CCD_M} if n.has("CCD_M") else {}),
+        **({"CCD_M_WR": n.CCD_M_WR} if n.has("CCD_M_WR") else {}),
+        **({"WTR_M": n.CWL + n.BL + n.WTR_M} if n.has("WTR_M") else {}),
     }
+
+
+def _same_bank_refresh(n: Clocks) -> dict[str, int]:
+    return {"RFCpb": n.RFCsb, "PBR2PBR": n.RFCsb, "PBR2ACT": n.REFSBRD, "ACT2PBR": n.RRD_L}
 
 
 def _gddr6(n: Clocks) -> dict[str, int]:
@@ -246,7 +256,9 @@ def waits_of(spec: DramSpec, pim: PimSpec | None) -> Waits:
     n = Clocks(spec)
     own = _FAMILIES[spec.family](n)
     longest = POSTPONED[spec.family]
-    per_bank = n.REFIpb if n.has("REFIpb") else n.REFI
+    per_bank, banks_in_turn = n.REFIpb if n.has("REFIpb") else n.REFI, spec.geometry.banks
+    if n.has("REFIsb"):
+        per_bank, banks_in_turn = n.REFIsb, spec.geometry.banks_per_group
     general = {
         **dict.fromkeys(("RRD_L", "PPD", "RFCpb", "PBR2PBR", "PBR2ACT", "ACT2PBR"), 0),
         **dict.fromkeys(("act_ck", "data_ck", "other_ck"), 1),
@@ -254,6 +266,9 @@ def waits_of(spec: DramSpec, pim: PimSpec | None) -> Waits:
         **dict.fromkeys(("WCKPST", "AAD"), NEVER),
         "BL": n.BL,
         "CS": n.CS if n.has("CS") else 0,
+        "CCD_M": own["CCD_L"],
+        "CCD_M_WR": own["CCD_L_WR"],
+        "WTR_M": own["WTR_L"],
         "CCD_R": own["CCD_S"],
         "FAW": n.FAW,
         "RAS": n.RAS,
@@ -262,9 +277,10 @@ def waits_of(spec: DramSpec, pim: PimSpec | None) -> Waits:
         "mode_accesses": pim.mode_accesses if pim else 1,
         "banks_per_group": spec.geometry.banks_per_group,
         "groups_per_sid": spec.geometry.bank_groups // spec.geometry.sids,
-        # As many per-bank refreshes as fit in tREFI are owed for one of all banks (LPDDR: eight).
+        # As many refreshes of some banks as fit in tREFI are owed for one of all banks (LPDDR: eight; DDR5:
+        # twice the banks of a group, each in half of tREFI).
         "refresh_set": max(1, round(n.REFI / per_bank)),
         "refresh_rank_ck": longest * n.REFI,
-        "refresh_bank_ck": longest * per_bank * spec.geometry.banks,
+        "refresh_bank_ck": longest * per_bank * banks_in_turn,
     }
     return Waits(**(general | own))

@@ -10,22 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pimsim.compiled import compiled, decorator
 
 # The steps of the walk are called from compiled code only: no way in from Python halves compilation. They
-# become part of it, since a call would copy the descriptions of all arrays of the history. Nothing allocates,
-# so that no references need to be counted.
-_OUTER: dict[str, Any] = {"cache": True, "_nrt": False}
-_INNER = _OUTER | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
-_inner = njit(**_INNER)
+# become part of it, since a call would copy the descriptions of all arrays of the history.
+_inner = decorator(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
 _Ints = npt.NDArray[np.int64]
 
 COMMANDS = (
     "ACT1", "ACT2", "PRE", "PREA", "RD", "WR", "RDA", "WRA", "REFAB", "REFPB",
-    "CAS_RD", "CAS_WR", "ACTAB", "MACAB", "WRREG", "RDRES", "MODE",
+    "CAS_RD", "CAS_WR", "ACTAB", "MACAB", "WRREG", "RDRES", "MODE", "REFSB",
 )  # fmt: skip
 ACT1, ACT2, PRE, PREA, RD, WR, RDA, WRA, REFAB, REFPB = range(10)
-CAS_RD, CAS_WR, ACTAB, MACAB, WRREG, RDRES, MODE = range(10, 17)
+CAS_RD, CAS_WR, ACTAB, MACAB, WRREG, RDRES, MODE, REFSB = range(10, 18)
 
 MOST = 512
 """More rules than one command can break: a few for each of at most 64 banks."""
@@ -37,12 +35,12 @@ _SPACINGS = (
     "tCCD_S", "tCCD_L", "tRTW", "tWTR_S", "tWTR_L", "tRRD", "tFAW", "tRC", "tRCab", "tRCD", "tRCD_WR", "tRAS",
     "tRBTP", "tWR", "tRPpb", "tRPab", "tRBTP+tRPpb", "tWR+tRPpb", "tPPD", "tRFCab", "tRFCpb", "tPBR2PBR",
     "tPBR2ACT", "MAC pipeline", "reads done", "writes done", "mode_ck", "command bus", "data bus", "tRRD_L",
-    "tRRD to REFPB", "tCCD_R", "half clock",
+    "tRRD to REFPB", "tCCD_R", "half clock", "tCCD_M", "tWTR_M",
 )  # fmt: skip
 (T_CCD_S, T_CCD_L, T_RTW, T_WTR_S, T_WTR_L, T_RRD, T_FAW, T_RC, T_RCAB, T_RCD, T_RCD_WR, T_RAS) = range(12)
 (T_RBTP, T_WR, T_RPPB, T_RPAB, T_RBTP_RPPB, T_WR_RPPB, T_PPD, T_RFCAB, T_RFCPB, T_PBR2PBR) = range(12, 22)
 (T_PBR2ACT, T_PIPELINE, T_READS, T_WRITES, T_MODE, T_COMMAND_BUS, T_DATA_BUS, T_RRD_L, T_ACT2PBR, T_CCD_R,
- T_HALF) = range(22, 33)  # fmt: skip
+ T_HALF, T_CCD_M, T_WTR_M) = range(22, 35)  # fmt: skip
 _OTHERS = (
     "tAAD: ACT1 at {since} to ACT2",
     "tREFI: last whole refresh of the rank at {since}",
@@ -61,8 +59,8 @@ _OTHERS = (
     "state: {then} between the MODE commands of one switch (last at {since})",
     "half clock: {then} in the second half of a clock",
 )
-T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(33, 42)
-BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH, SECOND_HALF = range(42, 49)
+T_AAD, T_REFI, T_REFIPB, NO_WCK, OPEN, CLOSED, OTHER_ROW, HALF_OPEN, NO_ACT1 = range(35, 44)
+BANK_OPEN, ALL_OPEN, NOT_ALL, IN_PIM, NOT_IN_PIM, HALF_SWITCH, SECOND_HALF = range(44, 51)
 RULES = tuple(f"{name}: {{before}} at {{since}} to {{then}}" for name in _SPACINGS) + _OTHERS
 
 
@@ -75,12 +73,15 @@ class Waits(NamedTuple):
     CS: int
     CCD_S: int
     CCD_L: int
+    CCD_M: int  # two banks of one group (DDR5); as CCD_L where the part has no such value
     CCD_R: int  # reads of two stack levels
     CCD_S_WR: int
     CCD_L_WR: int
+    CCD_M_WR: int
     RTW: int
     WTR_S: int
     WTR_L: int
+    WTR_M: int
     RTP: int
     WTP: int  # write to precharge
     RRD: int
@@ -250,6 +251,7 @@ def _all_idle(found: Found, i: int, clock: int, rank: int, w: Waits, h: History)
             break
     seen = h.rank[rank]
     _precharged(found, i, clock, w, seen)
+    _after(found, i, clock, T_RFCPB, seen, REFSB, w.RFCpb)
     _after(found, i, clock, T_RPAB, seen, PREA, w.RPab)
     _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
     _after(found, i, clock, T_RFCAB, seen, REFAB, w.RFCab)
@@ -258,13 +260,14 @@ def _all_idle(found: Found, i: int, clock: int, rank: int, w: Waits, h: History)
 
 @_inner
 def _one_idle(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, h: History) -> None:
-    """The bank is closed and ready (ACT1, REFPB)."""
+    """The bank is closed and ready (ACT1, REFPB, REFSB)."""
     if h.all_row[rank] != NEVER:
         _note(found, i, ALL_OPEN, ACTAB, h.all_row[rank], NEVER)
     elif h.row[rank, bank] != NEVER:
         _note(found, i, OPEN, ACT1, h.row[rank, bank], NEVER)
     _precharged(found, i, clock, w, h.bank[rank, bank])
     _after(found, i, clock, T_RFCPB, h.bank[rank, bank], REFPB, w.RFCpb)
+    _after(found, i, clock, T_RFCPB, h.bank[rank, bank], REFSB, w.RFCpb)
     _after(found, i, clock, T_RPAB, h.rank[rank], PREA, w.RPab)
     _after(found, i, clock, T_RFCAB, h.rank[rank], REFAB, w.RFCab)
 
@@ -276,8 +279,9 @@ def _activate(found: Found, i: int, clock: int, rank: int, bank: int, w: Waits, 
     _after(found, i, clock, T_RRD, seen, ACT1, w.RRD)
     _after(found, i, clock, T_RRD_L, h.group[rank, bank // w.banks_per_group], ACT1, w.RRD_L)
     _after(found, i, clock, T_RCAB, seen, ACTAB, w.RAS + w.RPab)
-    if h.bank[rank, bank, REFPB] != seen[REFPB]:
-        _after(found, i, clock, T_PBR2ACT, seen, REFPB, w.PBR2ACT)
+    for refresh in (REFPB, REFSB):
+        if h.bank[rank, bank, refresh] != seen[refresh]:
+            _after(found, i, clock, T_PBR2ACT, seen, refresh, w.PBR2ACT)
     fourth = h.activates[rank, h.activated[rank] & 3]
     if fourth != NEVER and clock < fourth + w.FAW:
         _note(found, i, T_FAW, ACT1, fourth, fourth + w.FAW)
@@ -334,22 +338,32 @@ def _access(
             _after(found, i, clock, T_RTW, h.rank[rank], before, w.RTW)
     mine = bank // w.banks_per_group
     level = mine - mine % w.groups_per_sid  # the first group of this stack level
+    within = w.CCD_M if reads else w.CCD_M_WR
+    longer = w.CCD_L if reads else w.CCD_L_WR  # in the same bank; the same where a part has no tCCD_M
     for g in range(h.group.shape[1]):
         own = g == mine
-        spacing, ccd = (T_CCD_L, w.CCD_L) if own else (T_CCD_S, w.CCD_S)
         seen = h.group[rank, g]
+        spacing, ccd = T_CCD_S, w.CCD_S if reads else w.CCD_S_WR
+        if own:
+            spacing, ccd = T_CCD_L if within == longer else T_CCD_M, within
         if reads:
             if not level <= g < level + w.groups_per_sid:
                 spacing, ccd = T_CCD_R, w.CCD_R
             _after(found, i, clock, spacing, seen, RD, ccd)
             _after(found, i, clock, spacing, seen, RDA, ccd)
-            turn, wtr = (T_WTR_L, w.WTR_L) if own else (T_WTR_S, w.WTR_S)
+            turn, wtr = T_WTR_S, w.WTR_S
+            if own:
+                turn, wtr = T_WTR_L if w.WTR_M == w.WTR_L else T_WTR_M, w.WTR_M
             _after(found, i, clock, turn, seen, WR, wtr)
             _after(found, i, clock, turn, seen, WRA, wtr)
         else:
-            ccd = w.CCD_L_WR if own else w.CCD_S_WR
             _after(found, i, clock, spacing, seen, WR, ccd)
             _after(found, i, clock, spacing, seen, WRA, ccd)
+    seen = h.bank[rank, bank]
+    if within != longer:
+        _after(found, i, clock, T_CCD_L, seen, RD if reads else WR, longer)
+    if reads and w.WTR_M != w.WTR_L:
+        _after(found, i, clock, T_WTR_L, seen, WR, w.WTR_L)
 
 
 @_inner
@@ -411,12 +425,14 @@ def _data(found: Found, i: int, clock: int, cmd: int, rank: int, w: Waits, h: Hi
 def _refreshed(
     found: Found, i: int, clock: int, cmd: int, rank: int, bank: int, w: Waits, h: History
 ) -> None:
-    """The rank, and for per-bank refresh the bank, did not wait too long; then the wait begins anew."""
-    if cmd == REFPB:
-        since = h.bank_refreshed[rank, bank]
-        if clock > since + w.refresh_bank_ck:
-            _note(found, i, T_REFIPB, REFPB, since, since + w.refresh_bank_ck)
-        h.bank_refreshed[rank, bank] = clock
+    """The rank, and for a refresh of some banks these, did not wait too long; then the wait begins anew."""
+    if cmd in (REFPB, REFSB):
+        step = w.banks_per_group if cmd == REFSB else h.row.shape[1]
+        for b in range(bank, h.row.shape[1], step):
+            since = h.bank_refreshed[rank, b]
+            if clock > since + w.refresh_bank_ck:
+                _note(found, i, T_REFIPB, cmd, since, since + w.refresh_bank_ck)
+            h.bank_refreshed[rank, b] = clock
         h.refreshes[rank] += 1
         if h.refreshes[rank] < w.refresh_set:
             return
@@ -463,7 +479,7 @@ def _check(
             _note(found, i, T_COMMAND_BUS, last[0], last[1], free)
     if w.half_clocks:
         _half_clock(found, i, clock, cmd, rank, bank, w, h)
-    if h.counts[1] or cmd >= ACTAB:
+    if h.counts[1] or (cmd >= ACTAB and cmd != REFSB):
         _mode(found, i, clock, cmd, w, h)
     if cmd == ACT1:
         _activate(found, i, clock, rank, bank, w, h)
@@ -486,6 +502,12 @@ def _check(
         _after(found, i, clock, T_ACT2PBR, h.rank[rank], ACT1, w.ACT2PBR)
         _after(found, i, clock, T_PBR2PBR, h.rank[rank], REFPB, w.PBR2PBR)
         _refreshed(found, i, clock, cmd, rank, bank, w, h)
+    elif cmd == REFSB:
+        for b in range(bank, h.row.shape[1], w.banks_per_group):
+            _one_idle(found, i, clock, rank, b, w, h)
+        _after(found, i, clock, T_ACT2PBR, h.rank[rank], ACT1, w.ACT2PBR)
+        _after(found, i, clock, T_PBR2PBR, h.rank[rank], REFSB, w.PBR2PBR)
+        _refreshed(found, i, clock, cmd, rank, bank, w, h)
 
 
 @_inner
@@ -501,7 +523,10 @@ def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h:
         h.counts[1] += 1
         return
     h.rank[rank, cmd] = clock
-    if bank != NEVER:
+    if cmd == REFSB:
+        for b in range(bank, h.row.shape[1], w.banks_per_group):
+            h.bank[rank, b, cmd] = clock
+    elif bank != NEVER:
         h.bank[rank, bank, cmd] = clock
         h.group[rank, bank // w.banks_per_group, cmd] = clock
     if cmd == ACT1:
@@ -522,7 +547,7 @@ def _remember(clock: int, cmd: int, rank: int, bank: int, row: int, w: Waits, h:
         h.all_row[rank] = row
 
 
-@njit(**_OUTER)
+@compiled
 def walk(
     clock: _Ints, cmd: _Ints, rank: _Ints, bank: _Ints, row: _Ints, w: Waits, h: History, found: Found,
     first: int,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.devices.dram import engine as e
-from pimsim.devices.dram.channel import REFRESH_MODES, Controller
+from pimsim.devices.dram.channel import REFRESH_MODES, Controller, set_policies
 from pimsim.devices.dram.config.reference import ReferenceConfig
 from pimsim.devices.rules import CODE, COMMANDS, SCOPES, Rule
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
@@ -34,7 +34,7 @@ BUSES = {
 KINDS = tuple(BUSES)
 ROW_POLICY = re.compile(r"open|closed_cap \(cap=(\d+)\)")
 UNUSED_COMMANDS = ("RFMab", "RFMpb")  # refresh management, which no reference run issues
-SCHEDULERS = {"fr_fcfs_ready_first": False, "fr_fcfs_row_hit_guard": True}  # whether row hits are guarded
+SCHEDULERS = {"fr_fcfs_ready_first": "ready_first", "fr_fcfs_row_hit_guard": "row_hit_guard"}
 DATA_CLOCKS = {"need_sync": "on_demand", "always_on": "always_on"}
 REFRESHES = {"off": "none", "all_bank": "all_bank", "per_bank_round_robin": "per_bank"}
 REFRESH_SCOPES = {"all_bank": "rank", "per_bank": "bank"}
@@ -236,6 +236,12 @@ def _build(read: _Config) -> ReferenceConfig:
     rules = tuple(
         rule for number, each in enumerate(read.constraints) if (rule := _rule(number, each)) is not None
     )
+    policy = ROW_POLICY.fullmatch(held.row_policy)
+    if policy is None:
+        raise SpecError(
+            f"controller.row_policy={held.row_policy!r} is not modelled; modelled: open, closed_cap (cap=N)"
+        )
+    row_cap = int(policy[1] or 0)
     controller = Controller(
         name=held.scheduler,
         read_queue=held.read_queue,
@@ -243,7 +249,9 @@ def _build(read: _Config) -> ReferenceConfig:
         # "more than high x queue" and "fewer than low x queue" as whole requests
         write_high=int(Fraction(str(held.write_high_watermark)) * held.write_queue),
         write_low=-int(-Fraction(str(held.write_low_watermark)) * held.write_queue // 1),
-        row_hit_guard=SCHEDULERS[held.scheduler],
+        scheduler=SCHEDULERS[held.scheduler],
+        row_policy="capped" if row_cap else "open",
+        row_cap=row_cap or 1,
         refresh=REFRESHES[read.refresh.mode],
         data_clock=DATA_CLOCKS[held.wck_sync_mode or "always_on"],
     )
@@ -343,8 +351,6 @@ def _configure(read: _Config, geometry: DramGeometry, controller: Controller) ->
         geometry.bank_groups,
         geometry.banks_per_group,
     )
-    cfg[e.C_READQ], cfg[e.C_WRITEQ] = controller.read_queue, controller.write_queue
-    cfg[e.C_HIGH], cfg[e.C_LOW] = controller.write_high, controller.write_low
     cfg[e.C_SPLIT_ACT], cfg[e.C_AAD] = split, n["nAAD"] if split else 0
     cfg[e.C_SYNC] = split and controller.data_clock == "on_demand"
     cfg[e.C_WCKPST] = n["nWCKPST"] if split else 0
@@ -359,14 +365,7 @@ def _configure(read: _Config, geometry: DramGeometry, controller: Controller) ->
         if read.refresh.scope is None or _RANKS.get(read.refresh.scope, read.refresh.scope) != scope:
             raise SpecError(f"refresh.scope={read.refresh.scope!r} is not modelled; modelled: {scope}")
         cfg[e.C_REFI] = read.refresh.interval_cycles
-    cfg[e.C_GUARD] = controller.row_hit_guard
+    set_policies(cfg, controller)
     cfg[e.C_SIDS] = read.organisation.sid
     cfg[e.C_BUSES] = BUSES[read.controller.kind]
-    policy = ROW_POLICY.fullmatch(read.controller.row_policy)
-    if policy is None:
-        raise SpecError(
-            f"controller.row_policy={read.controller.row_policy!r} is not modelled; "
-            "modelled: open, closed_cap (cap=N)"
-        )
-    cfg[e.C_CAP] = int(policy[1] or 0)
     return cfg

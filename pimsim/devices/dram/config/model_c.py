@@ -263,6 +263,7 @@ def _lpddr4(n: dict[str, int], burst: int) -> list[Rule]:
         Rule("rank", ("PRE",), ("PRE", "PREA"), n["PPD"]),
         *all_bank_refresh(rc=n["RCPB"], rfc=n["RFCAB"], **closing),
         *per_bank_refresh(
+            "REFPB",
             rc=n["RCPB"],
             rfc_all=n["RFCAB"],
             rfc=n["RFCPB"],
@@ -296,6 +297,7 @@ def _hbm2(n: dict[str, int], burst: int) -> list[Rule]:
         Rule("bankgroup", ("ACT1",), ("ACT1", "REFPB"), n["RRDL"]),
         *all_bank_refresh(rc=n["RC"], rfc=n["RFC"], **closing),
         *per_bank_refresh(
+            "REFPB",
             rc=n["RC"],
             rfc_all=n["RFC"],
             rfc=n["RFCSB"],
@@ -368,6 +370,7 @@ def _wideio2(n: dict[str, int], burst: int) -> list[Rule]:
         Rule("rank", ("PRE",), ("PRE", "PREA"), 2),
         *all_bank_refresh(rc=n["RCPB"], rfc=n["RFCAB"], **closing),
         *per_bank_refresh(
+            "REFPB",
             rc=n["RCPB"],
             rfc_all=n["RFCAB"],
             rfc=n["RFCPB"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pimsim.compiled import compiled, inlined
 from pimsim.devices.dram.engine.queues import forget_bounds, reclassify
 from pimsim.devices.dram.engine.state import (
     BANK_SCOPE,
@@ -27,9 +28,7 @@ from pimsim.devices.dram.engine.state import (
     X_OWED_BY,
     X_REFRESHES,
     Channels,
-    compiled,
     index,
-    inlined,
 )  # fmt: skip
 from pimsim.devices.rules import (
     ACT1,
@@ -43,6 +42,7 @@ from pimsim.devices.rules import (
     RDRES,
     REFAB,
     REFPB,
+    REFSB,
     WR,
     WRA,
     WRREG,
@@ -81,6 +81,15 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
 
 
 @compiled
+def earliest_same_bank(s: Channels, c: int, rank: int, bank: int) -> int:
+    """`earliest` of a refresh of `bank`, of the first bank group, and its likes in the other groups."""
+    t = 0
+    for group in range(s.cfg[C_GROUPS]):
+        t = max(t, earliest(s, c, REFSB, rank, bank + group * s.cfg[C_BANKS]))
+    return t
+
+
+@inlined
 def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     """Nodes of `scope` that a command to this rank and bank touches, as (first, count)."""
     if scope <= RANK_SCOPE:
@@ -96,7 +105,7 @@ def _nodes(s: Channels, scope: int, rank: int, bank: int) -> tuple[int, int]:
     return first_group + ranks * groups + rank * groups * per, groups * per
 
 
-@compiled
+@inlined
 def _delay_siblings(s: Channels, c: int, scope: int, rank: int, bank: int, k: int, clock: int) -> None:
     """Delay column `k` in the other ranks, or in the other stack levels of a pseudo channel."""
     if scope == RANK_SCOPE:
@@ -109,7 +118,7 @@ def _delay_siblings(s: Channels, c: int, scope: int, rank: int, bank: int, k: in
             s.ready[c, other * N_COMMANDS + k] = max(s.ready[c, other * N_COMMANDS + k], clock)
 
 
-@compiled
+@inlined
 def _count_in_rings(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> None:
     """Note a command that windowed rules count, and what it delays."""
     for ring in range(s.ring_spec.shape[0]):
@@ -137,7 +146,7 @@ def _write_log(s: Channels, c: int, t: int, command: int, rank: int, bank: int, 
         s.log[k, 1] = command
         s.log[k, 2] = c
         s.log[k, 3] = rank
-        s.log[k, 4] = (bank % per_rank) // s.cfg[C_BANKS] if bank >= 0 else -1
+        s.log[k, 4] = (bank % per_rank) // s.cfg[C_BANKS] if bank >= 0 and command != REFSB else -1
         s.log[k, 5] = bank % s.cfg[C_BANKS] if bank >= 0 else -1
         s.log[k, 6] = row
         s.log[k, 7] = col
@@ -188,12 +197,21 @@ def _issue_to_bank(s: Channels, c: int, t: int, command: int, rank: int, bank: i
         scope += 1
 
 
+@compiled
+def _issue_to_same_banks(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> None:
+    """Apply the rules of a command to the bank and its likes in the other bank groups."""
+    for group in range(s.cfg[C_GROUPS]):
+        _issue_to_bank(s, c, t, command, rank, bank + group * s.cfg[C_BANKS])
+
+
 @inlined
 def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
     """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
     cfg, command = s.cfg, index(command)
     if bank < 0:
         _issue_to_rank(s, c, t, command, rank, row)
+    elif command == REFSB:
+        _issue_to_same_banks(s, c, t, command, rank, bank)
     else:
         _issue_to_bank(s, c, t, command, rank, bank)
     if s.ring_first[command] < s.ring_first[command + 1]:
@@ -206,26 +224,27 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.last_row[c, rank, 0] = t
         s.last_row[c, rank, 1] = command
         s.last_row[c, rank, 2] = bank
-    if command in (RD, MACAB, RDRES):
+    if command in (RD, RDA, MACAB, RDRES):
         until = t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST]
         s.wck_until[c, index(rank)] = max(s.wck_until[c, index(rank)], until)
-    elif command in (WR, WRREG):
+    elif command in (WR, WRA, WRREG):
         until = t + cfg[C_WL] + cfg[C_BL] + cfg[C_WCKPST]
         s.wck_until[c, index(rank)] = max(s.wck_until[c, index(rank)], until)
     elif command == ACT1:
         s.open_row[c, index(bank)] = row
         s.banks[c, index(bank)].accesses = 0
-        reclassify(s, c, bank)
+        s.banks[c, index(bank)].used = t
         if cfg[C_SPLIT_ACT]:
             s.scalar[c, X_OWED_BANK] = bank
             s.scalar[c, X_OWED_BY] = t + cfg[C_AAD]
     elif command == ACT2:
         s.scalar[c, X_OWED_BANK] = -1
         forget_bounds(s, c, index(bank))
-    elif command in (PRE, RDA, WRA):
-        s.open_row[c, index(bank)] = -1
-        reclassify(s, c, bank)
-    elif command in (REFAB, REFPB):
+    elif command in (REFAB, REFPB, REFSB):
         s.scalar[c, X_REFRESHES] += 1
+    if command in (PRE, RDA, WRA):
+        s.open_row[c, index(bank)] = -1
+    if command in (ACT1, PRE, RDA, WRA):
+        reclassify(s, c, bank)
     if cfg[C_LOG]:
         _write_log(s, c, t, command, rank, bank, row, col)

@@ -1,4 +1,4 @@
-"""Queues of requests: one for reads, one for writes, each threaded by bank.
+"""Queues of requests: one for reads and one for writes, or one for both, each threaded by bank.
 
 Every bank knows of each queue the oldest request that hits its open row and the oldest that does not: no
 other request of the bank can be next.
@@ -6,34 +6,33 @@ other request of the bank can be next.
 
 from __future__ import annotations
 
+from pimsim.compiled import inlined
 from pimsim.devices.dram.engine.state import (
     C_READQ,
+    C_UNIFIED,
     C_WRITEQ,
     X_AGE,
     X_COUNTED,
     X_FREE,
     X_LAST_READ,
     X_NEW,
-    X_OLDEST_READ_MISS,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_WRITES,
-    X_YOUNGEST_READ_MISS,
     Channels,
-    compiled,
     index,
-    inlined,
 )  # fmt: skip
 
 NOTHING = -1
 """X_NEW when no request that can be the next of its bank was accepted since the last step."""
 
 
-@compiled
+@inlined
 def _next_of_kind(s: Channels, c: int, slot: int, row: int, hit: bool) -> int:
     """First request from `slot` on that hits `row` (or does not), or -1."""
-    while slot >= 0 and (s.slots[c, slot].row == row) != hit:
-        slot = s.slots[c, slot].next
+    while slot >= 0 and (s.slots[c, index(slot)].row == row) != hit:
+        slot = s.slots[c, index(slot)].next
     return slot
 
 
@@ -47,39 +46,33 @@ def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> No
         s.scalar[c, X_READ_HITS + queue] &= ~(1 << bank)
 
 
-@compiled
+@inlined
 def _set_oldest_miss(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
-    """Note it, and keep the oldest misses of all banks in order of age."""
-    x, slots = s.scalar, s.slots
-    s.banks[c, bank].miss_bound = 0
+    """Note it, and keep the banks in order of the age of their oldest miss."""
+    s.miss_bound[c, bank] = 0
     was = s.lists[c, 2 * bank + queue].miss
     if was == slot:
         return
     s.lists[c, 2 * bank + queue].miss = slot
+    banks, ages, n = s.miss_bank[c, queue], s.miss_age[c, queue], index(s.scalar[c, X_READ_MISSES + queue])
     if was >= 0:
-        younger, older = slots[c, was].younger, slots[c, was].older
-        if older >= 0:
-            slots[c, older].younger = younger
-        else:
-            x[c, X_OLDEST_READ_MISS + queue] = younger
-        if younger >= 0:
-            slots[c, younger].older = older
-        else:
-            x[c, X_YOUNGEST_READ_MISS + queue] = older
+        place = 0
+        while banks[index(place)] != bank:
+            place += 1
+        n -= 1
+        for k in range(index(place), n):
+            banks[k] = banks[k + 1]
+            ages[k] = ages[k + 1]
     if slot >= 0:
-        younger, older, age = -1, x[c, X_YOUNGEST_READ_MISS + queue], slots[c, slot].age
-        while older >= 0 and slots[c, older].age > age:
-            younger, older = older, slots[c, older].older
-        slots[c, slot].younger = younger
-        slots[c, slot].older = older
-        if older >= 0:
-            slots[c, older].younger = slot
-        else:
-            x[c, X_OLDEST_READ_MISS + queue] = slot
-        if younger >= 0:
-            slots[c, younger].older = slot
-        else:
-            x[c, X_YOUNGEST_READ_MISS + queue] = slot
+        k, age = n, s.slots[c, slot].age
+        while k > 0 and ages[index(k - 1)] > age:
+            banks[index(k)] = banks[index(k - 1)]
+            ages[index(k)] = ages[index(k - 1)]
+            k -= 1
+        banks[index(k)] = bank
+        ages[index(k)] = age
+        n += 1
+    s.scalar[c, X_READ_MISSES + queue] = n
 
 
 @inlined
@@ -87,10 +80,10 @@ def forget_bounds(s: Channels, c: int, bank: int) -> None:
     """A command to the bank may let its requests go."""
     s.banks[c, bank].opened_bound = 0
     s.banks[c, bank].hit_bound = 0
-    s.banks[c, bank].miss_bound = 0
+    s.miss_bound[c, bank] = 0
 
 
-@compiled
+@inlined
 def reclassify(s: Channels, c: int, bank: int) -> None:
     """Find the oldest hits and misses of a bank anew: another row is open now, or none."""
     bank = index(bank)
@@ -113,28 +106,31 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     """
     x = s.scalar
     bank = index(bank)
+    queue = 1 if write and s.cfg[C_UNIFIED] == 0 else 0
     if x[c, X_WRITES]:
-        slot = s.lists[c, 2 * bank + 1].head
+        slot = s.lists[c, 2 * bank + (0 if s.cfg[C_UNIFIED] else 1)].head
         while slot >= 0:
-            if s.slots[c, slot].row == row and s.slots[c, slot].col == col:
+            if s.slots[c, slot].row == row and s.slots[c, slot].col == col and s.slots[c, slot].write:
                 return t if write else max(t, x[c, X_LAST_READ])
             slot = s.slots[c, slot].next
+    if s.cfg[C_UNIFIED] and x[c, X_READS] + x[c, X_WRITES] >= s.cfg[C_READQ]:
+        return -2
     if write:
-        if x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
+        if queue and x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
             return -2
         x[c, X_WRITES] += 1
     else:
         if x[c, X_READS] >= s.cfg[C_READQ]:
             return -2
         x[c, X_READS] += 1
-    queue = 1 if write else 0
     x[c, X_FREE] -= 1
     slot = index(s.free[c, index(x[c, X_FREE])])
     x[c, X_AGE] += 1
     x[c, X_COUNTED] = 1
     request, waiting = s.slots[c, slot], s.lists[c, 2 * bank + queue]
     request.accept = t
-    request.write = queue
+    request.write = 1 if write else 0
+    request.queue = queue
     request.bank = bank
     request.row = row
     request.col = col
@@ -169,13 +165,13 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
 def leave(s: Channels, c: int, slot: int) -> None:
     """Take a request out of its queue; its slot stays in use."""
     x, request = s.scalar, s.slots[c, slot]
-    queue, bank, after, before = index(request.write), index(request.bank), request.next, request.before
+    queue, bank, after, before = index(request.queue), index(request.bank), request.next, request.before
     waiting = s.lists[c, 2 * bank + queue]
     row = s.open_row[c, bank]
     x[c, X_COUNTED] = 1
     if waiting.hit == slot:
         _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
-        s.banks[c, bank].miss_bound = 0  # it may have been guarded
+        s.miss_bound[c, bank] = 0  # it may have been guarded
     elif waiting.miss == slot:
         _set_oldest_miss(s, c, bank, queue, _next_of_kind(s, c, after, row, False))
     if before >= 0:
@@ -186,7 +182,7 @@ def leave(s: Channels, c: int, slot: int) -> None:
         s.slots[c, after].before = before
     else:
         waiting.tail = before
-    if queue:
+    if request.write:
         x[c, X_WRITES] -= 1
     else:
         x[c, X_READS] -= 1

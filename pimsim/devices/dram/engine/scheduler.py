@@ -6,7 +6,9 @@ What one channel does in a clock, in this order:
 2. the second half of an activate (ACT2) whose deadline has come;
 3. the first of: a data command whose row was opened for it; the head of the maintenance queue
    (refreshes and the precharges they need); a request of the write queue in write mode, else of the
-   read queue. Commands that may go now beat those that may not, then the older request wins;
+   read queue (or of the only queue). Commands that may go now beat those that may not, then, if row hits
+   go first, data commands beat others, then the older request wins. In order, only the oldest request
+   counts, and none while a row is open for an older one;
 4. an owed ACT2.
 
 A clock in which nothing can go is never visited: the plan says what goes next and when, and it holds until a
@@ -20,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.devices.dram.engine.commands import earliest, issue, kept_earliest
+from pimsim.compiled import compiled, inlined
+from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue, kept_earliest
 from pimsim.devices.dram.engine.queues import NOTHING, forget_bounds, leave
 from pimsim.devices.dram.engine.state import (
     ALL_BANK,
@@ -30,14 +33,18 @@ from pimsim.devices.dram.engine.state import (
     C_BUSES,
     C_CAP,
     C_GROUPS,
-    C_GUARD,
     C_HIGH,
+    C_HIT_CAP,
     C_LOW,
+    C_ORDER,
+    C_POSTPONE,
     C_RANKS,
     C_REFI,
     C_REFRESH,
     C_RL,
     C_SYNC,
+    C_TIMEOUT,
+    C_UNIFIED,
     COLUMN,
     FROM_MAINTENANCE,
     FROM_NOWHERE,
@@ -45,9 +52,14 @@ from pimsim.devices.dram.engine.state import (
     FROM_OWED,
     FROM_QUEUE,
     HALF_CLOCK,
+    IN_ORDER,
     NEVER,
     ONE_BUS,
+    PER_BANK,
+    RANK_SCOPE,
+    READY_FIRST,
     ROW,
+    ROW_HIT_FIRST,
     X_CAS_SLOT,
     X_CONFLICTS,
     X_COUNTED,
@@ -58,26 +70,28 @@ from pimsim.devices.dram.engine.state import (
     X_MAINT_LEN,
     X_NEW,
     X_NEXT_REF,
-    X_OLDEST_READ_MISS,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
+    X_POSTPONED,
     X_READ_HITS,
+    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
     X_ROW_HITS,
     X_WRITE_MODE,
     X_WRITES,
     Channels,
-    compiled,
     index,
-    inlined,
     lowest_bit,
 )  # fmt: skip
-from pimsim.devices.rules import ACT1, ACT2, CAS_RD, CAS_WR, PRE, PREA, RD, RDA, REFAB, REFPB, WR, WRA
+from pimsim.devices.rules import ACT1, ACT2, CAS_RD, CAS_WR, PRE, PREA, RD, RDA, REFAB, REFPB, REFSB, WR, WRA
+
+ROW_COMMANDS_LATER = 1 << 40
+"""Added to the age of a row command where row hits go first."""
 
 
-@compiled
+@inlined
 def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: int) -> int:
     """The clock not before `when` at which the buses of a half-clock device take the command."""
     if when & 1:
@@ -119,18 +133,39 @@ def _forget(s: Channels, c: int) -> None:
 
 
 @compiled
-def _refresh_due(s: Channels, c: int, t: int) -> None:
-    """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue."""
+def _enter_refresh(s: Channels, c: int) -> None:
+    """Move one refresh of every rank into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
     per_rank = cfg[C_GROUPS] * cfg[C_BANKS]
+    for rank in range(cfg[C_RANKS]):
+        if cfg[C_REFRESH] == ALL_BANK:
+            _enter_maintenance(s, c, REFAB, rank, -1)
+        else:
+            command = REFPB if cfg[C_REFRESH] == PER_BANK else REFSB
+            _enter_maintenance(s, c, command, rank, rank * per_rank + x[c, X_REF_BANK])
+    turn = per_rank if cfg[C_REFRESH] == PER_BANK else cfg[C_BANKS]
+    x[c, X_REF_BANK] = (x[c, X_REF_BANK] + 1) % turn
+
+
+@inlined
+def _is_busy(s: Channels, c: int) -> bool:
+    x = s.scalar
+    return x[c, X_READS] > 0 or x[c, X_WRITES] > 0 or x[c, X_OPENED] != 0 or x[c, X_CAS_SLOT] >= 0
+
+
+@compiled
+def _refresh_due(s: Channels, c: int, t: int) -> None:
+    """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue.
+
+    While requests wait up to C_POSTPONE of them are only counted.
+    """
+    x = s.scalar
     while x[c, X_NEXT_REF] <= t:
-        for rank in range(cfg[C_RANKS]):
-            if cfg[C_REFRESH] == ALL_BANK:
-                _enter_maintenance(s, c, REFAB, rank, -1)
-            else:
-                _enter_maintenance(s, c, REFPB, rank, rank * per_rank + x[c, X_REF_BANK])
-        x[c, X_REF_BANK] = (x[c, X_REF_BANK] + 1) % per_rank
-        x[c, X_NEXT_REF] += cfg[C_REFI]
+        if x[c, X_POSTPONED] < s.cfg[C_POSTPONE] and _is_busy(s, c):
+            x[c, X_POSTPONED] += 1
+        else:
+            _enter_refresh(s, c)
+        x[c, X_NEXT_REF] += s.cfg[C_REFI]
 
 
 @compiled
@@ -148,6 +183,14 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
             if s.open_row[c, b] >= 0:
                 do = PREA
         return do, rank, -1
+    if want == REFSB:
+        for b in range(bank, bank + s.cfg[C_GROUPS] * s.cfg[C_BANKS], s.cfg[C_BANKS]):
+            if s.banks[c, b].owner >= 0 or owed == b:
+                return -1, rank, b
+        for b in range(bank, bank + s.cfg[C_GROUPS] * s.cfg[C_BANKS], s.cfg[C_BANKS]):
+            if s.open_row[c, b] >= 0:
+                return PRE, rank, b
+        return REFSB, rank, bank
     if s.banks[c, bank].owner >= 0 or owed == bank:
         return -1, rank, bank
     if want == REFPB and s.open_row[c, bank] < 0:
@@ -169,6 +212,8 @@ def _set_mode(s: Channels, c: int) -> bool:
     if x[c, X_COUNTED] == 0:
         return False
     x[c, X_COUNTED] = 0
+    if cfg[C_UNIFIED]:
+        return False
     if x[c, X_WRITE_MODE] == 0:
         if x[c, X_WRITES] <= cfg[C_HIGH] and x[c, X_READS] > 0:
             return False
@@ -181,7 +226,7 @@ def _set_mode(s: Channels, c: int) -> bool:
 
 @inlined
 def _data_command(s: Channels, c: int, slot: int, bank: int) -> int:
-    """The data command of a request: with auto precharge if its row has served its cap."""
+    """The data command of a request: with auto precharge if its row has served its cap (-1: at once)."""
     if s.cfg[C_CAP] and s.banks[c, bank].accesses >= s.cfg[C_CAP]:
         return WRA if s.slots[c, slot].write else RDA
     return WR if s.slots[c, slot].write else RD
@@ -195,6 +240,10 @@ def _hit_command(s: Channels, c: int, slot: int, bank: int) -> int:
     do = _data_command(s, c, slot, bank)
     if (do in (RDA, WRA)) and s.banks[c, bank].owner >= 0:
         return -1  # it would close the row before the request that opened it is served
+    if s.cfg[C_HIT_CAP] and s.banks[c, bank].accesses >= s.cfg[C_HIT_CAP]:
+        older = s.lists[c, 2 * bank + index(s.slots[c, slot].queue)].miss
+        if older >= 0 and s.slots[c, older].age < s.slots[c, slot].age:
+            return -1
     return do
 
 
@@ -205,11 +254,28 @@ def _miss_command(s: Channels, c: int, slot: int, bank: int) -> int:
         return ACT1
     if s.banks[c, bank].owner >= 0:
         return -1
-    if s.cfg[C_GUARD]:
-        older = s.lists[c, 2 * bank + index(s.slots[c, slot].write)].hit
-        if older >= 0 and s.slots[c, older].age < s.slots[c, slot].age:
-            return -1
+    if s.cfg[C_ORDER] != READY_FIRST and s.cfg[C_ORDER] != IN_ORDER:
+        hit = s.lists[c, 2 * bank + index(s.slots[c, slot].queue)].hit
+        if hit >= 0:
+            if s.slots[c, hit].age < s.slots[c, slot].age:
+                return -1
+            capped = s.cfg[C_HIT_CAP] and s.banks[c, bank].accesses >= s.cfg[C_HIT_CAP]
+            if s.cfg[C_ORDER] == ROW_HIT_FIRST and not capped:
+                return -1
     return PRE
+
+
+@inlined
+def _row_age(s: Channels, age: int) -> int:
+    """The age by which an activate or a precharge competes with data commands."""
+    return age + ROW_COMMANDS_LATER if s.cfg[C_ORDER] == ROW_HIT_FIRST else age
+
+
+@inlined
+def _floor(s: Channels, c: int, command: int, bank: int) -> int:
+    """A clock before which no bank of the rank can take the command: saves most looks at single banks."""
+    k = index(s.column[command])
+    return max(s.ready[c, k], s.ready[c, index(s.at[5 * index(bank) + RANK_SCOPE]) + k])
 
 
 @inlined
@@ -239,6 +305,9 @@ def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
             continue
         slot = index(b.owner)
         do = _data_command(s, c, slot, bank)
+        floor = max(t, _floor(s, c, do, bank))
+        if floor > p.when or (floor == p.when and s.slots[c, slot].accept >= oldest):
+            continue
         b.opened_bound = kept_earliest(s, c, do, bank)
         when = _on_bus(s, c, max(t, b.opened_bound), do, b.rank, bank)
         if when < p.when or (when == p.when and s.slots[c, slot].accept < oldest):
@@ -268,6 +337,9 @@ def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
         if do < 0:
             b.hit_bound = NEVER  # until something happens to the bank
             continue
+        floor = max(t, _floor(s, c, do, bank))
+        if floor > p.when or (floor == p.when and s.slots[c, slot].age >= p.age):
+            continue
         b.hit_bound = kept_earliest(s, c, do, bank)
         when = _on_bus(s, c, max(t, b.hit_bound), do, b.rank, bank)
         _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, b.rank, bank)
@@ -277,26 +349,59 @@ def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
 def _plan_misses(s: Channels, c: int, t: int, p: Any) -> None:
     """Plan the activates and precharges that the banks' oldest misses need, oldest first."""
     write = index(s.scalar[c, X_WRITE_MODE])
-    slot = s.scalar[c, X_OLDEST_READ_MISS + write]
-    while slot >= 0:
-        request = s.slots[c, slot]
-        if p.when <= t and p.age < request.age:
+    best, age = p.when, p.age
+    for k in range(index(s.scalar[c, X_READ_MISSES + write])):
+        mine = _row_age(s, s.miss_age[c, write, k])
+        if best <= t and age < mine:
             return
-        bank = index(request.bank)
-        b = s.banks[c, bank]
-        if b.miss_bound <= p.when:
-            do = _miss_command(s, c, slot, bank)
-            if do < 0:
-                b.miss_bound = NEVER  # until something happens to the bank
-            else:
-                b.miss_bound = kept_earliest(s, c, do, bank)
-                if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
-                    when = _on_bus(s, c, max(t, b.miss_bound), do, b.rank, bank)
-                    _propose(p, when, request.age, FROM_QUEUE, slot, do, b.rank, bank)
-        slot = request.younger
+        bank = index(s.miss_bank[c, write, k])
+        if s.miss_bound[c, bank] > best:
+            continue
+        floor = _floor(s, c, PRE if s.open_row[c, bank] >= 0 else ACT1, bank)
+        if floor > best or (age < mine and max(floor, s.miss_bound[c, bank]) >= best):
+            continue
+        slot = index(s.lists[c, 2 * bank + write].miss)
+        do = _miss_command(s, c, slot, bank)
+        if do < 0:
+            s.miss_bound[c, bank] = NEVER  # until something happens to the bank
+            continue
+        bound = kept_earliest(s, c, do, bank)
+        s.miss_bound[c, bank] = bound
+        if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
+            rank = s.banks[c, bank].rank
+            when = _on_bus(s, c, max(t, bound), do, rank, bank)
+            _propose(p, when, mine, FROM_QUEUE, slot, do, rank, bank)
+            best, age = p.when, p.age
 
 
 @compiled
+def _plan_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
+    """Plan what the oldest request needs; nothing while a row is open for one that has left its queue."""
+    x = s.scalar
+    if x[c, X_OPENED]:
+        return
+    write = index(x[c, X_WRITE_MODE])
+    slot = -1
+    if x[c, X_READ_MISSES + write]:
+        slot = s.lists[c, 2 * s.miss_bank[c, write, 0] + write].miss
+    hit = False
+    banks = x[c, X_READ_HITS + write]
+    while banks != 0:
+        other = s.lists[c, 2 * lowest_bit(banks) + write].hit
+        banks &= banks - 1
+        if slot < 0 or s.slots[c, other].age < s.slots[c, slot].age:
+            slot, hit = other, True
+    if slot < 0 or kind == (ROW if hit else COLUMN):
+        return
+    bank = index(s.slots[c, slot].bank)
+    do = _hit_command(s, c, slot, bank) if hit else _miss_command(s, c, slot, bank)
+    if do >= 0:
+        rank = s.banks[c, bank].rank
+        when = _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, rank, bank)
+        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
+
+
+@inlined
 def _make_plan(s: Channels, c: int, t: int, kind: int) -> None:
     """Find what goes next at clock `t` or later if nothing else happens."""
     x = s.scalar
@@ -314,15 +419,20 @@ def _make_plan(s: Channels, c: int, t: int, kind: int) -> None:
         if kind != COLUMN:
             do, rank, bank = _choose_maintenance(s, c)
             if do >= 0:
-                when = _on_bus(s, c, max(t, earliest(s, c, do, rank, bank)), do, rank, bank)
+                same = do == REFSB
+                when = earliest_same_bank(s, c, rank, bank) if same else earliest(s, c, do, rank, bank)
+                when = _on_bus(s, c, max(t, when), do, rank, bank)
                 _propose(p, when, -1, FROM_MAINTENANCE, -1, do, rank, bank)
     else:
         if _set_mode(s, c):
             s.plan[c, 0 if kind == ROW else 1].valid = 0
-        if kind != ROW:
-            _plan_hits(s, c, t, p)
-        if kind != COLUMN:
-            _plan_misses(s, c, t, p)
+        if s.cfg[C_ORDER] == IN_ORDER:
+            _plan_oldest(s, c, t, kind, p)
+        else:
+            if kind != ROW:
+                _plan_hits(s, c, t, p)
+            if kind != COLUMN:
+                _plan_misses(s, c, t, p)
     owed = x[c, X_OWED_BANK]
     if owed >= 0:
         when = max(t, kept_earliest(s, c, ACT2, owed))
@@ -340,7 +450,10 @@ def _update_plan(s: Channels, c: int, t: int, kind: int) -> None:
             if _set_mode(s, c):
                 _forget(s, c)
             elif x[c, X_NEW] != NOTHING:
-                _propose_new(s, c, t, kind, p)
+                if s.cfg[C_ORDER] >= ROW_HIT_FIRST:  # a new hit may keep a planned precharge from going
+                    p.valid = 0
+                else:
+                    _propose_new(s, c, t, kind, p)
     if p.valid == 0:
         _make_plan(s, c, t, kind)
 
@@ -350,7 +463,7 @@ def _propose_new(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
     """Take the request that has just arrived into the plan if its command goes sooner."""
     slot = index(s.scalar[c, X_NEW])
     bank = index(s.slots[c, slot].bank)
-    if s.slots[c, slot].write != s.scalar[c, X_WRITE_MODE]:
+    if s.slots[c, slot].queue != s.scalar[c, X_WRITE_MODE]:
         return
     if s.open_row[c, bank] == s.slots[c, slot].row:
         do = _hit_command(s, c, slot, bank) if kind != ROW else -1
@@ -387,6 +500,7 @@ def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.i
     """The data command of a request goes out."""
     x, request = s.scalar, s.slots[c, slot]
     s.banks[c, bank].accesses += 1
+    s.banks[c, bank].used = t
     forget_bounds(s, c, bank)
     if request.opened:
         s.banks[c, bank].owner = -1
@@ -396,8 +510,10 @@ def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.i
         leave(s, c, slot)
     out[0] = request.tag
     out[1] = t
+    out[2] = -1
     if request.write == 0:
         out[1] = t + s.cfg[C_RL] + s.cfg[C_BL]
+        out[2] = out[1] - request.accept
         x[c, X_LAST_READ] = out[1]
     s.free[c, index(x[c, X_FREE])] = slot
     x[c, X_FREE] += 1
@@ -411,8 +527,8 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
     if x[c, X_CAS_SLOT] >= 0:
         slot = x[c, X_CAS_SLOT]
         x[c, X_CAS_SLOT] = -1
-        command = WR if s.slots[c, slot].write else RD
         bank = s.slots[c, slot].bank
+        command = _data_command(s, c, slot, index(bank))
         rank = s.banks[c, bank].rank
     elif x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t:
         command = ACT2
@@ -424,12 +540,12 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
         if p.when > t:
             return min(p.when, x[c, X_NEXT_REF])
         source, slot, command, rank, bank = p.source, p.slot, p.command, p.rank, p.bank
-        if cfg[C_SYNC] and (command in (RD, WR)) and t >= s.wck_until[c, index(rank)]:
+        if cfg[C_SYNC] and (command in (RD, WR, RDA, WRA)) and t >= s.wck_until[c, index(rank)]:
             if x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t + 1:
                 command, slot, bank = ACT2, -1, x[c, X_OWED_BANK]
                 rank = s.banks[c, bank].rank
             else:
-                command = CAS_WR if command == WR else CAS_RD
+                command = CAS_WR if s.slots[c, slot].write else CAS_RD
 
     row, col = -1, -1
     if command == ACT2:
@@ -452,6 +568,7 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
                 _finish(s, c, t, slot, index(bank), out)
     other = s.plan[c, 0 if kind == ROW else 1]
     keep = kind != ANY and other.valid and x[c, X_MAINT_LEN] == 0 and s.apart[command]
+    keep = keep and cfg[C_ORDER] != IN_ORDER
     issue(s, c, t, command, rank, bank, row, col)
     if keep and other.bank != bank and not _comes_first(s, c, t, command, index(bank), other):
         other.valid = 1
@@ -479,6 +596,23 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
 
 
 @compiled
+def _close_unused(s: Channels, c: int, t: int) -> int:
+    """Queue a precharge of each bank that no waiting request hits and none has used for C_TIMEOUT clocks."""
+    nxt = NEVER
+    for bank in range(s.open_row.shape[1]):
+        b = s.banks[c, bank]
+        hit = s.lists[c, 2 * bank].hit >= 0 or s.lists[c, 2 * bank + 1].hit >= 0
+        if s.open_row[c, bank] < 0 or b.owner >= 0 or hit or s.scalar[c, X_OWED_BANK] == bank:
+            continue
+        when = max(b.used + s.cfg[C_TIMEOUT], kept_earliest(s, c, PRE, bank))
+        if when > t:
+            nxt = min(nxt, when)
+        elif not _is_queued(s, c, PRE, bank):
+            _enter_maintenance(s, c, PRE, b.rank, bank)
+    return nxt
+
+
+@compiled
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
@@ -491,7 +625,8 @@ def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
 def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     """Act for clock `t`: one command a bus at most; returns the next clock worth a step.
 
-    out[0] becomes the tag of a request whose data command went out (else -1), out[1] its completion.
+    out: (3,). out[0] becomes the tag of a request whose data command went out (else -1), out[1] its
+    completion and out[2] its latency, counted from acceptance (-1 for a write).
     """
     cfg, x = s.cfg, s.scalar
     out[0] = -1
@@ -499,13 +634,17 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         return x[c, X_LAST] + 1
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
-    nxt = _close_capped(s, c, t) if cfg[C_CAP] else NEVER
-    if cfg[C_BUSES] == ONE_BUS:
-        nxt = min(nxt, _act(s, c, t, ANY, out))
-    else:
-        nxt = min(nxt, _act(s, c, t, COLUMN, out))
-        tag, done = out[0], out[1]
-        nxt = min(nxt, _act(s, c, t, ROW, out))
-        out[0], out[1] = tag, done
+    if x[c, X_POSTPONED] and x[c, X_MAINT_LEN] == 0 and not _is_busy(s, c):
+        _enter_refresh(s, c)
+        x[c, X_POSTPONED] -= 1
+    nxt = _close_capped(s, c, t) if cfg[C_CAP] > 0 else NEVER
+    if cfg[C_TIMEOUT]:
+        nxt = min(nxt, _close_unused(s, c, t))
+    kind = ANY if cfg[C_BUSES] == ONE_BUS else COLUMN
+    while True:  # one pass, or two of one piece of code
+        nxt = min(nxt, _act(s, c, t, kind, out))
+        if kind != COLUMN:
+            break
+        kind = ROW
     x[c, X_NEW] = NOTHING
     return nxt

@@ -6,15 +6,16 @@ every number in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pimsim.compiled import compiled as compiled
+from pimsim.compiled import inlined as inlined
 from pimsim.devices.rules import (
     ACT1,
     ACT2,
@@ -37,8 +38,13 @@ MAX_BANKS = 64
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
- C_BL, C_WCKPST, C_REFRESH, C_REFI, C_GUARD, C_LOG, C_SIDS, C_BUSES, C_CAP, C_NUM) = range(22)  # fmt: skip
-NO_REFRESH, ALL_BANK, PER_BANK = range(3)
+ C_BL, C_WCKPST, C_REFRESH, C_REFI, C_ORDER, C_LOG, C_SIDS, C_BUSES, C_CAP, C_HIT_CAP, C_TIMEOUT, C_UNIFIED,
+ C_POSTPONE, C_NUM) = range(26)  # fmt: skip
+NO_REFRESH, ALL_BANK, PER_BANK, SAME_BANK = range(4)
+READY_FIRST, ROW_HIT_GUARD, ROW_HIT_FIRST, IN_ORDER = range(4)
+"""Who goes first (C_ORDER): see `channel.Controller.scheduler`."""
+EVERY_ACCESS = -1
+"""C_CAP of closed rows: every access precharges. 0: rows stay open; else accesses after which one closes."""
 ONE_BUS, ROW_AND_COLUMN, HALF_CLOCK = range(3)
 """Command buses: one for all commands; one each for row and column commands (HBM2); the same with a
 clock of the engine being half a clock of the device, on whose odd halves only precharges may go (HBM3)."""
@@ -49,8 +55,8 @@ ANY, COLUMN, ROW = range(3)
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
  X_FREE, X_OWED_BANK, X_OWED_BY, X_OPENED, X_ROW_HITS, X_CONFLICTS, X_REFRESHES, X_LAST, X_READ_HITS,
- X_WRITE_HITS, X_OLDEST_READ_MISS, X_OLDEST_WRITE_MISS, X_YOUNGEST_READ_MISS, X_YOUNGEST_WRITE_MISS, X_AGE,
- X_NEW, X_COUNTED, X_NUM) = range(27)  # fmt: skip
+ X_WRITE_HITS, X_READ_MISSES, X_WRITE_MISSES, X_AGE, X_NEW, X_COUNTED, X_POSTPONED,
+ X_NUM) = range(26)  # fmt: skip
 
 FROM_NOWHERE, FROM_OPENED, FROM_MAINTENANCE, FROM_QUEUE, FROM_OWED = range(5)
 """Where a planned command comes from."""
@@ -66,6 +72,7 @@ PLAN = _record("valid", "when", "source", "slot", "command", "rank", "bank", "ag
 SLOT = _record(
     "accept",
     "write",
+    "queue",
     "bank",
     "row",
     "col",
@@ -75,17 +82,15 @@ SLOT = _record(
     "age",
     "next",
     "before",
-    "younger",
-    "older",
 )
-"""A request. opened: its activate went out; seen: a command of it went out. next, before: the requests of its
-bank and queue in order of acceptance. younger, older: the oldest misses of other banks in its queue, while it
-is its bank's."""
+"""A request. write: 1 if it writes; queue: where it waits, 0 or 1 (all in 0 if there is one queue). opened:
+its activate went out; seen: a command of it went out. next, before: the requests of its bank and queue in
+order of acceptance."""
 
-BANK = _record("rank", "owner", "accesses", "opened_bound", "hit_bound", "miss_bound")
+BANK = _record("rank", "owner", "accesses", "used", "opened_bound", "hit_bound")
 """owner: slot whose activate opened the bank and whose data command is pending, or -1. accesses: data
-commands since then. Bounds: clocks before which the request that opened the bank, its oldest hit and its
-oldest miss cannot go; no more than bounds, so that most banks need no look."""
+commands since then; used: clock of the last one, or of the activate. Bounds: clocks before which the request
+that opened the bank and its oldest hit cannot go; no more than bounds, so that most banks need no look."""
 
 LIST = _record("hit", "miss", "head", "tail")
 """Requests of a bank in one queue: the oldest that hits the open row and the oldest that does not, and the
@@ -103,21 +108,6 @@ LOG_COLUMNS = ("clock", "command", "channel", "rank", "bankgroup", "bank", "row"
 # The earliest clocks of these commands are asked for in every clock, so they are kept up to date; those of
 # the others are worked out when they are needed.
 _KEPT = frozenset((ACT1, ACT2, PRE, RD, WR, RDA, WRA, MACAB, CAS_RD, CAS_WR))
-
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-# Nothing that runs once a clock allocates, so no references are counted: with every array of `Channels` that
-# would take ten times as long as the work itself.
-def compiled(function: _Function) -> _Function:
-    options: dict[str, Any] = {"cache": True, "_nrt": False}
-    return cast(_Function, njit(**options)(function))
-
-
-def inlined(function: _Function) -> _Function:
-    """Compiled into its callers: a call would pass every array of `Channels` on the stack."""
-    options: dict[str, Any] = {"cache": True, "_nrt": False, "forceinline": True}
-    return cast(_Function, njit(**options)(function))
 
 
 @inlined
@@ -158,7 +148,10 @@ class Channels(NamedTuple):
     ready: earliest clock by node and column. last: last clock by node and command.
     ring, ring_at: clocks of the last commands of windowed rules, and where the next one goes.
     slots, free: requests, and the slots that hold none.
-    lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads, 1 the writes.
+    lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads (or all), 1 the writes.
+    miss_bank, miss_age[c, queue]: banks with a miss in a queue, of the oldest first, and its age; of these
+      there are X_READ_MISSES (X_WRITE_MISSES). miss_bound[c, bank]: a clock before which a bank's oldest miss
+      cannot go. These are walked in every plan, so they lie side by side.
     maint: queue of (command, rank, bank) refreshes.
     last_row[c, rank]: clock, command and bank of the last row command on an even half clock.
     """
@@ -188,6 +181,9 @@ class Channels(NamedTuple):
     slots: NDArray[np.void]
     free: NDArray[np.int64]
     lists: NDArray[np.void]
+    miss_bank: NDArray[np.int64]
+    miss_age: NDArray[np.int64]
+    miss_bound: NDArray[np.int64]
     maint: NDArray[np.int64]
     wck_until: NDArray[np.int64]
     last_row: NDArray[np.int64]
@@ -220,7 +216,6 @@ def make_channels(
     b = np.arange(banks, dtype=np.int64)
     scalar = np.zeros((n, X_NUM), np.int64)
     scalar[:, X_CAS_SLOT] = scalar[:, X_LAST] = scalar[:, X_NEW] = scalar[:, X_OWED_BANK] = -1
-    scalar[:, X_OLDEST_READ_MISS : X_YOUNGEST_WRITE_MISS + 1] = -1
     scalar[:, X_FREE] = slots
     scalar[:, X_NEXT_REF] = cfg[C_REFI] - 1 if cfg[C_REFRESH] else NEVER
     rings = rings.copy()
@@ -266,6 +261,9 @@ def make_channels(
         slots=np.zeros((n, slots), SLOT),
         free=np.tile(np.arange(slots, dtype=np.int64), (n, 1)),
         lists=lists,
+        miss_bank=np.zeros((n, 2, banks), np.int64),
+        miss_age=np.zeros((n, 2, banks), np.int64),
+        miss_bound=np.zeros((n, banks), np.int64),
         maint=np.zeros((n, 64 + 2 * banks, 3), np.int64),
         wck_until=np.full((n, ranks), -NEVER, np.int64),
         last_row=np.full((n, ranks, 3), -9, np.int64),
