@@ -11,6 +11,7 @@ import csv
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ import numpy as np
 from pimsim.devices import DramSpec, part
 from pimsim.devices.npu import fifo
 from pimsim.devices.npu.array import fold_report, ideal_clocks
-from pimsim.devices.npu.layer import Layer, gemm
+from pimsim.devices.npu.engine import simulate_layer
+from pimsim.devices.npu.layer import Layer, conv, gemm
+from pimsim.devices.npu.memory import FlatMemory
 from pimsim.devices.npu.network import array_layers, run_layers, trace_layers
 from pimsim.devices.npu.peers import LoopNest, onnxim_gemm
-from pimsim.devices.npu.spec import SCALE_SIM, NpuSpec
+from pimsim.devices.npu.spec import LOCAL, SCALE_SIM, NpuSpec
 from pimsim.errors import SpecError
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, models, prefill_trace
 from pimsim.trace.op import Operator, Tensor, Trace
@@ -175,6 +178,38 @@ def dnnweaver2(path: Path) -> Iterator[Row]:
         yield _row(case, "dnnweaver2 clocks", nest.clocks(), _int(line, "total_cycles"))
         yield _row(case, "dnnweaver2 memory bits read", sum(moved.values()), _int(line, "dram_read_bits"))
         yield _row(case, "dnnweaver2 memory bits written", moved["sums"], _int(line, "dram_write_bits"))
+        own = _own_array(line, nest)
+        yield _row(case, "our tiles on DNNWeaver's array, sums stored once", own, _int(line, "total_cycles"))
+
+
+def _own_array(line: Line, nest: LoopNest) -> int:
+    """Clocks of our array, search and tiles with the row's array, scratchpads and interface; 32-bit sums
+    leave
+    the chip once, where the peer moves sums of 64 bits in and out and pads channels."""
+    sizes = (int(float(line[f"{name}_kib"]) * 1024) for name in ("ibuf", "wbuf", "obuf"))
+    inputs, weights, outputs = sizes
+    spec = NpuSpec(
+        name="dnnweaver2",
+        source="the row",
+        rows=nest.array,
+        cols=nest.array,
+        tck_fs=round(1e9 / float(line["freq_mhz"])),
+        dataflow="ws",
+        packing="channel",
+        timing=LOCAL,
+        input_bytes=inputs,
+        weight_bytes=weights,
+        output_bytes=outputs,
+        accumulator_bytes=8,
+        dram="",
+        channels=1,
+    )
+    side = (_int(line, "out_hw") - 1) * nest.stride + nest.kernel
+    made = conv(
+        side, side, _int(line, "in_ch"), _int(line, "out_ch"), nest.kernel, stride=nest.stride, bits=nest.bits
+    )
+    layer = replace(made, out_bits=32)
+    return simulate_layer(spec, layer, FlatMemory(nest.interface_bits / 8)).clocks
 
 
 def zigzag(path: Path) -> Iterator[Row]:
