@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,19 +75,71 @@ PEER_DEFECTS = (
 """Where the reference simulator departs from the standard: (standard, relation, first, then, how)."""
 
 
-def validate(what: str, reference: Path | None = None) -> pd.DataFrame:
+def validate(
+    what: str, reference: Path | None = None, progress: Callable[[float, str], None] | None = None
+) -> pd.DataFrame:
     """Compare our numbers with reference numbers.
 
     what: a name in `AVAILABLE`. reference: the folder of its cases, or the folder above it; None takes
-    `tests/reference` of the source tree.
+    `tests/reference` of the source tree. progress: told (0, text) from time to time.
     returns: columns case, quantity, ours, reference (in the quantity's unit: clocks or counts) and
     error = ours / reference - 1, 0 when both are 0, infinite when only the reference is 0. A row whose
-    quantity begins with "not supported" has no numbers.
+    quantity begins with "not supported" has no numbers. "dram" has a column `group`: simulator and standard.
     """
     if what not in AVAILABLE:
         raise SpecError(f"nothing to validate named {what!r}{suggest(what, AVAILABLE)}")
-    rows = list(AVAILABLE[what](_folder(what, reference)))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows = []
+    for row in AVAILABLE[what](_folder(what, reference)):
+        rows.append(row)
+        if progress is not None and len(rows) % 50 == 0:
+            progress(0.0, f"{len(rows):,} numbers, {row[0]}")
+    return pd.DataFrame(rows, columns=[*COLUMNS, "group"] if what == "dram" else list(COLUMNS))
+
+
+def by_group(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `validate("dram")` in one row a simulator and standard.
+
+    cases, and those with no error in any quantity; |error| of the clocks of the end, and the largest of a
+    command count; cases with a log, and those of which every acceptance, completion and command has the same
+    clock; pairs of commands (without documented defects of the reference), and those with the same distance.
+    """
+    rows = []
+    for group, mine in frame.groupby("group", sort=False):
+        quantity, error = mine["quantity"].astype(str), mine["error"].astype(float).abs()
+        paired = quantity.str.startswith("min_gap_cycles")
+        plain = paired & ~quantity.str.contains("documented defect")
+        of_cases = mine[~paired].assign(size=error)
+        cycles = error[quantity == "cycles"] * 100
+        counts = error[quantity.str.startswith("n_")] * 100
+        logs = of_cases[of_cases["quantity"].str.endswith("_mismatches")].groupby("case")["size"].max()
+        worst = of_cases.groupby("case")["size"].max()
+        rows.append(
+            (
+                group,
+                len(worst),
+                int((worst == 0).sum()),
+                float(cycles.median()),
+                float(cycles.max()),
+                float(counts.max()),
+                len(logs),
+                int((logs == 0).sum()),
+                int(plain.sum()),
+                int((error[plain] == 0).sum()),
+            )
+        )
+    columns = (
+        "simulator and standard",
+        "cases",
+        "exact",
+        "clocks_median_percent",
+        "clocks_worst_percent",
+        "counts_worst_percent",
+        "logs",
+        "logs equal",
+        "pairs",
+        "pairs equal",
+    )
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _folder(what: str, reference: Path | None) -> Path:
@@ -160,7 +213,10 @@ class _Configs:
         return self._read[name], new
 
 
-def _dram(folder: Path) -> Iterator[Row]:
+SIMULATORS = {"A": "Ramulator 2.1", "B": "DRAMsim3", "C": "DRAMSys 5.1"}
+
+
+def _dram(folder: Path) -> Iterator[tuple[*Row, str]]:
     @cache
     def requests(path: Path, burst_bytes: int) -> Requests:
         return read_requests(path, burst_bytes)
@@ -170,14 +226,20 @@ def _dram(folder: Path) -> Iterator[Row]:
         config, new = configs.get(case.config)
         if isinstance(config, str):
             if new:
-                yield _unsupported(case.config, config)
+                yield *_unsupported(case.config, config), case.config
             continue
+        group = _group(config)
         trace = _file(folder / "traces", case.trace)
         if trace is None:
-            yield _unsupported(case.case, f"no trace {case.trace!r} in traces/")
+            yield *_unsupported(case.case, f"no trace {case.trace!r} in traces/"), group
             continue
-        yield from _compare(folder, case, config, requests(trace, config.burst_bytes))
+        for row in _compare(folder, case, config, requests(trace, config.burst_bytes)):
+            yield *row, group
     yield from _pairs(folder, configs)
+
+
+def _group(config: ReferenceConfig) -> str:
+    return f"{SIMULATORS[config.model]}, {config.standard}"
 
 
 def _file(folder: Path, name: str) -> Path | None:
@@ -293,7 +355,12 @@ def _reference_commands(path: Path, config: ReferenceConfig) -> Counter[tuple[ob
     """The reference's log in our coordinates: pseudo channels are ranks, groups count over stack levels."""
     log = _table(path, ("cycle", "command"))
     pseudo = "pseudochannel" in log.columns
-    log = _table(path, _PSEUDO_FIELDS if pseudo else _LOG_FIELDS).rename(columns={"pseudochannel": "rank"})
+    if not pseudo and "rank" not in log.columns:  # a device without ranks
+        log["rank"] = 0
+    if "bankgroup" not in log.columns:  # one without bank groups: ours counts one
+        log["bankgroup"] = np.where(log["bank"].isna(), np.nan, 0) if "bank" in log.columns else np.nan
+    _wanted(path, log, _PSEUDO_FIELDS if pseudo else _LOG_FIELDS)
+    log = log.rename(columns={"pseudochannel": "rank"})
     numbers = [field for field in _LOG_FIELDS if field != "command"]
     log[numbers] = log[numbers].fillna(-1).astype(np.int64)
     if "sid" in log.columns:
@@ -309,23 +376,28 @@ def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         frame = pd.read_csv(path)
     except (OSError, EOFError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from None
+    _wanted(path, frame, columns)
+    return frame
+
+
+def _wanted(path: Path, frame: pd.DataFrame, columns: tuple[str, ...]) -> None:
     for name in columns:
         if name not in frame.columns:
             raise SpecError(f"{path}:1: no column {name!r}{suggest(name, map(str, frame.columns))}")
-    return frame
 
 
 # Distances of two commands
 
 
-def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
+def _pairs(folder: Path, configs: _Configs) -> Iterator[tuple[*Row, str]]:
     """Smallest distance of two commands on an idle device, by the rules of the file and by our own."""
     files = sorted((folder / "pairs").glob("*.csv"))
     for path in files:
         config = _family(path.stem, [other.stem for other in files], configs)
         if isinstance(config, str):
-            yield _unsupported(f"pairs/{path.stem}", config)
+            yield *_unsupported(f"pairs/{path.stem}", config), path.stem
             continue
+        group = _group(config)
         tables = {"min_gap_cycles": config.table}
         part = config.part
         if part is not None:
@@ -338,9 +410,10 @@ def _pairs(folder: Path, configs: _Configs) -> Iterator[Row]:
                 case = f"pairs/{path.stem}/{relation} {first} {then}"
                 ours = _gap(config, table, relation, first, then)
                 if ours is None:
-                    yield _unsupported(case, f"{quantity}: no such pair in this device")
+                    yield *_unsupported(case, f"{quantity}: no such pair in this device"), group
                 else:
-                    yield _row(case, quantity + _defect(config.standard, relation, first, then), ours, theirs)
+                    defect = _defect(config.standard, relation, first, then)
+                    yield *_row(case, quantity + defect, ours, theirs), group
 
 
 def _family(stem: str, stems: list[str], configs: _Configs) -> ReferenceConfig | str:
@@ -388,5 +461,5 @@ def _defect(standard: str, relation: str, first: str, then: str) -> str:
     return ""
 
 
-AVAILABLE: dict[str, Callable[[Path], Iterator[Row]]] = {"dram": _dram, "npu": validate_npu}
+AVAILABLE: dict[str, Callable[[Path], Iterator[tuple[Any, ...]]]] = {"dram": _dram, "npu": validate_npu}
 """What can be validated."""

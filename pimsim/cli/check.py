@@ -85,21 +85,39 @@ def validate(
     reference: Annotated[
         Path | None, typer.Option(help="Folder with reference cases; else those of the tests.", metavar="DIR")
     ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also print every case, not only what differs.")
+    ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Run reference cases (data sheets, other simulators, hardware) and print one row a case."""
+    """Run reference cases (data sheets, other simulators, hardware): errors, and every case that differs."""
+    from pimsim.report.progress import bar
     from pimsim.report.report import json_text, records
     from pimsim.report.tables import print_frame
+    from pimsim.validate import by_group
     from pimsim.validate import validate as run_cases
 
-    frame: pd.DataFrame = run_cases(what, reference)
+    with bar(f"Validating {what}", quiet) as advance:
+        frame: pd.DataFrame = run_cases(what, reference, advance)
     if as_json:
         typer.echo(json_text({"cases": records(frame)}))
         return
     screen = console()
-    print_frame(frame, f"{what}: {len(frame)} cases", screen)
-    screen.print()
+    if every:
+        print_frame(frame, f"{what}: {len(frame)} numbers", screen)
+        screen.print()
     print_frame(_by_quantity(frame), "By quantity", screen)
+    if "group" in frame:
+        screen.print()
+        print_frame(by_group(frame), "By simulator and standard", screen)
+    differ = frame[frame["error"].isna() | (frame["error"] != 0)]
+    known = differ["quantity"].str.contains("documented defect")
+    if not every and len(differ[~known]):
+        screen.print()
+        print_frame(differ[~known], f"What differs: {len(differ[~known])} of {len(frame)} numbers", screen)
+    if known.any():
+        note(screen, f"\n{known.sum()} distances differ on purpose: documented defects of the reference.")
 
 
 def _by_quantity(frame: pd.DataFrame) -> pd.DataFrame:

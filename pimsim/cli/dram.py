@@ -28,7 +28,7 @@ def replay(
         typer.Argument(help="Requests: CSV (arrive,op,addr), Ramulator (LD 0x40) or DRAMsim3 (0x40 READ 0)."),
     ],
     part: Annotated[
-        str | None, typer.Option(help="The part that the channel is made of; see: pimsim parts.")
+        str | None, typer.Option(help="The part of the channel: a name (pimsim parts) or a TOML file.")
     ] = None,
     config: Annotated[
         Path | None,
@@ -75,10 +75,10 @@ def replay(
             param_hint="'--controller' / '--set' / '--mapping' / '--channels'",
         )
     from pimsim.devices import DramSpec
-    from pimsim.devices import part as find_part
     from pimsim.devices.dram.config import ReferenceConfig, read_config
     from pimsim.devices.dram.controllers import controller_of
     from pimsim.devices.dram.replay import replay_file
+    from pimsim.devices.part_file import dram_part
     from pimsim.report.progress import bar
     from pimsim.report.report import json_text
     from pimsim.report.tables import print_frame
@@ -88,7 +88,7 @@ def replay(
     if config is not None:
         device, held = read_config(config), None
     else:
-        device = find_part(part or "", DramSpec)
+        device = dram_part(part or "")
         held = controller_of(controller, tuple(settings or ()))
     with bar(f"Replaying {requests.name}", quiet) as advance:
         done = replay_file(
@@ -202,7 +202,9 @@ def controllers(as_json: Json = False) -> None:
 @app.command(epilog="Example: pimsim audit commands.csv --part lpddr5x-pim-8533")
 def audit(
     commands: Annotated[Path, typer.Argument(help="A log of DRAM commands; see: pimsim replay --commands.")],
-    part: Annotated[str, typer.Option(help="The part whose rules hold; see: pimsim parts.")],
+    part: Annotated[
+        str, typer.Option(help="The part whose rules hold: a name (pimsim parts) or a TOML file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Check a log of DRAM commands against every timing rule; exit code 1 if one is broken."""

@@ -46,12 +46,9 @@ from pimsim.devices.rules import (
     WRA,
     WRREG,
 )
-from pimsim.errors import SpecError
 
 N_COMMANDS = len(COMMANDS)
 NEVER = 1 << 62
-MAX_BANKS = 64
-"""Banks of all ranks of a channel: the scheduler keeps a set of banks in the bits of one integer."""
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
@@ -123,11 +120,6 @@ def make_channels(
     """Fresh state of `n` channels: all banks closed, nothing waiting, clock 0."""
     ranks, groups, per_group = int(cfg[C_RANKS]), int(cfg[C_GROUPS]), int(cfg[C_BANKS])
     banks = ranks * groups * per_group
-    if banks > MAX_BANKS:
-        raise SpecError(
-            f"a channel of {ranks} ranks x {groups} bank groups x {per_group} banks has {banks} banks; "
-            f"at most {MAX_BANKS} are modelled"
-        )
     sids = max(1, int(cfg[C_SIDS]))
     cfg[C_SIDS] = sids
     nodes = 1 + ranks + ranks * sids + ranks * groups + banks

@@ -207,18 +207,24 @@ def banks_of(ranks, per_group):
 
 
 def test_more_banks_than_the_scheduler_can_tell_apart_are_an_error():
-    with pytest.raises(SpecError, match="3 ranks x 4 bank groups x 8 banks has 96 banks; at most 64"):
-        ch.build(banks_of(3, 8), ch.Controller(), 1)
+    with pytest.raises(SpecError, match="3 ranks x 4 bank groups x 128 banks has 1536 banks; at most 1024"):
+        ch.build(banks_of(3, 128), ch.Controller(), 1)
 
 
-@pytest.mark.parametrize("bank", [0, 31, 32, 62, 63])
+def test_a_bank_that_is_not_there():
+    one = np.ones(1, np.int64)
+    with pytest.raises(SpecError, match="banks of requests reach from 64 to 64; wanted 0 to 63"):
+        ch.replay(ch.build(banks_of(2, 8), ch.Controller(), 1), one, one, 64 * one, one, one)
+
+
+@pytest.mark.parametrize("bank", [0, 31, 32, 62, 63, 64, 127])
 def test_an_older_row_hit_keeps_its_row_open_in_every_bank(bank):
     # A write in the same bank group makes the hit wait (tWTR_L); a younger read wants another row meanwhile.
     wanted = [(0, 0, bank, 7, 1), (100, 1, bank ^ 1, 7, 2), (112, 0, bank, 7, 3), (113, 0, bank, 8, 0)]
     before_closing = {}
     for guard in (True, False):
         controller = ch.Controller(refresh="none", scheduler="row_hit_guard" if guard else "ready_first")
-        channel = ch.build(banks_of(2, 8), controller, 1, log_rows=100)
+        channel = ch.build(banks_of(2, 16), controller, 1, log_rows=100)
         log = ch.replay(channel, *(np.array(column, np.int64) for column in zip(*wanted, strict=True))).log
         commands = log["command"].tolist()
         before_closing[guard] = commands[: commands.index("PRE")].count("RD")

@@ -24,7 +24,7 @@ LPDDR5 = "r2_lpddr5_6400_refab"
 
 def check(frame):
     """Every number that is there must be the reference's own, to the last clock."""
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == [*COLUMNS, "group"]
     numbers = frame[~frame["quantity"].str.startswith("not supported")]
     own = numbers["quantity"].str.startswith("min_gap_cycles by our rules, documented")
     wrong = numbers[~own & (numbers["error"] != 0)]
@@ -208,7 +208,7 @@ def test_every_configuration_is_read(path):
             "column lost: 64 in the geometry",
         ),
         ({"organisation.rank": 0}, "organisation.rank=0"),
-        ({"organisation.bank": 64}, "organisation: 256 banks; at most 64"),
+        ({"organisation.bank": 512}, "organisation: 2048 banks; at most 1024"),
         ({"levels": ["channel", "pseudochannel"]}, "levels="),
         ({"timing_cycles.nCWL": ...}, "timing_cycles.nCWL is missing"),
         ({"read_latency_cycles": 20}, "read_latency_cycles=20 but timing_cycles has nCL=17 and nBL_min=2"),
@@ -300,3 +300,28 @@ def test_a_request_file_that_cannot_be_read(tmp_path):
         path.write_bytes(content)
         with pytest.raises(TraceError, match=f"{name}.csv.gz"):
             read_requests(path, 32)
+
+
+def test_a_device_without_ranks_is_one_rank(tmp_path):
+    """The same device said in another way: without a level of ranks, whose rules are the channel's."""
+    raw = json.loads((HERE / "configs" / "r2_ddr4_3200_refab.json").read_text())
+    raw["levels"].remove("rank")
+    del raw["organisation"]["rank"]
+    raw["refresh"]["scope"] = "channel"
+    for constraint in raw["constraints"]:
+        if constraint["scope"] == "rank":
+            constraint["scope"] = "channel"
+    raw["constraints"] = [each for each in raw["constraints"] if not each["sibling"]]
+    (tmp_path / "flat.json").write_text(json.dumps(raw))
+    requests = read_requests(HERE / "traces" / "randmix_n1000_tx64.csv.gz", 64)
+    runs = [
+        read_config(path).run(requests.arrive, requests.write, requests.address, 0, 20_000)
+        for path in (HERE / "configs" / "r2_ddr4_3200_refab.json", tmp_path / "flat.json")
+    ]
+    assert runs[0].log.equals(runs[1].log)
+    raw["levels"].reverse()
+    (tmp_path / "flat.json").write_text(json.dumps(raw))
+    with pytest.raises(
+        SpecError, match="flat.json: levels=.* are not modelled; wanted some of channel, rank"
+    ):
+        read_config(tmp_path / "flat.json")

@@ -253,6 +253,11 @@ def replay(
     """
     if window < 0:
         raise SpecError(f"window={window}; wanted 0 (no limit) or a count of requests")
+    for name, value, limit in (("bank", bank, channel.open_row.shape[1]), ("column", column, 1 << 16)):
+        if len(value) and not (value.min() >= 0 and value.max() < limit):
+            raise SpecError(
+                f"{name}s of requests reach from {value.min()} to {value.max()}; wanted 0 to {limit - 1}"
+            )
     accepted = np.full(len(arrive), -1, np.int64)
     done = np.full(len(arrive), -1, np.int64)
     host = open_loop.make_host(window)

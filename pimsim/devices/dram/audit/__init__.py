@@ -43,6 +43,7 @@ from pimsim.devices.dram.audit.walk import (
     nothing_yet,
     walk,
 )
+from pimsim.devices.part_file import read_part
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
@@ -105,13 +106,21 @@ def audit_blocks(
 
 
 def audit_file(path: str | Path, part_name: str) -> pd.DataFrame:
-    """`audit` of a CSV file (also gzip) against the DRAM part, or the PIM unit and its DRAM, of this name."""
+    """`audit` of a CSV file (also gzip).
+
+    part_name: of a DRAM part, of a PIM unit (with its DRAM), or of a TOML file (`part_file.read_part`).
+    """
+    if part_name.endswith(".toml"):
+        return _audit_file(path, read_part(part_name), None)
     known = {k: v for k, v in parts().items() if isinstance(v, DramSpec | PimSpec)}
     if part_name not in known:
         raise SpecError(f"no DramSpec or PimSpec named {part_name!r}{suggest(part_name, known)}")
     named = known[part_name]
     pim = named if isinstance(named, PimSpec) else None
-    spec = part(named.dram, DramSpec) if isinstance(named, PimSpec) else named
+    return _audit_file(path, part(named.dram, DramSpec) if isinstance(named, PimSpec) else named, pim)
+
+
+def _audit_file(path: str | Path, spec: DramSpec, pim: PimSpec | None) -> pd.DataFrame:
     reader = _Reader(spec, pim)
     reader.read(read(path, spec, pim))
     return reader.report()

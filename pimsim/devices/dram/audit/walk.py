@@ -25,8 +25,8 @@ COMMANDS = (
 ACT1, ACT2, PRE, PREA, RD, WR, RDA, WRA, REFAB, REFPB = range(10)
 CAS_RD, CAS_WR, ACTAB, MACAB, WRREG, RDRES, MODE, REFSB = range(10, 18)
 
-MOST = 512
-"""More rules than one command can break: a few for each of at most 64 banks."""
+MOST = 4096
+"""More rules than one command can break: a few for each of at most 1024 banks."""
 NEVER = -1
 """Clock of a command that was not seen, and a row, bank or wanted clock that does not exist."""
 

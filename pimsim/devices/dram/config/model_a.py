@@ -38,12 +38,10 @@ SCHEDULERS = {"fr_fcfs_ready_first": "ready_first", "fr_fcfs_row_hit_guard": "ro
 DATA_CLOCKS = {"need_sync": "on_demand", "always_on": "always_on"}
 REFRESHES = {"off": "none", "all_bank": "all_bank", "per_bank_round_robin": "per_bank"}
 REFRESH_SCOPES = {"all_bank": "rank", "per_bank": "bank"}
-LEVELS = (
-    ("channel", "rank", "bankgroup", "bank", "row", "column"),
-    ("channel", "pseudochannel", "bankgroup", "bank", "row", "column"),
-    ("channel", "pseudochannel", "sid", "bankgroup", "bank", "row", "column"),
-)
-"""Hierarchies that are modelled; a pseudo channel is a rank to us, and a stack level (sid) lies below it."""
+LEVELS = ("channel", "rank", "pseudochannel", "sid", "bankgroup", "bank", "row", "column")
+NEEDED_LEVELS = {"channel", "bank", "row", "column"}
+"""Levels of the hierarchy in their order; a part may lack the others, and has ranks or pseudo channels, which
+are ranks to us."""
 _RANKS = {"pseudochannel": "rank"}
 _LPDDR5 = {
     "RCD": "nRCD", "RCD_WR": "nRCD", "RPpb": "nRP", "RPab": "nRPab", "RAS": "nRAS", "RRD": "nRRDS",
@@ -88,12 +86,12 @@ class _Speed(msgspec.Struct, forbid_unknown_fields=True):
 class _Organisation(msgspec.Struct, forbid_unknown_fields=True):
     dq: int
     channel_width: int
-    bankgroup: int
     bank: int
     row: int
     column: int
     density_Mb: int
     burst_length: int
+    bankgroup: int = 1
     rank: int = 1
     pseudochannel: int = 1
     sid: int = 1
@@ -196,8 +194,12 @@ def _build(read: _Config) -> ReferenceConfig:
     org, held = read.organisation, read.controller
     if held.kind == "lpddr5" and held.wck_sync_mode is None:
         raise SpecError("controller.wck_sync_mode is missing")
-    if tuple(read.levels) not in LEVELS:
-        raise SpecError(f"levels={read.levels} are not modelled; modelled: {[list(each) for each in LEVELS]}")
+    held_levels = [level for level in LEVELS if level in read.levels]
+    if held_levels != read.levels or NEEDED_LEVELS - {*held_levels} or {*_RANKS, "rank"} <= {*held_levels}:
+        raise SpecError(
+            f"levels={read.levels} are not modelled; wanted some of {', '.join(LEVELS)} in this order, with "
+            f"{', '.join(sorted(NEEDED_LEVELS))}, and ranks or pseudo channels"
+        )
     for name in ("rank", "pseudochannel", "sid", "bankgroup", "bank", "row", "column", "burst_length"):
         if getattr(org, name) < 1:
             raise SpecError(f"organisation.{name}={getattr(org, name)}; wanted at least 1")
@@ -362,7 +364,10 @@ def _configure(read: _Config, geometry: DramGeometry, controller: Controller) ->
                 f"refresh.interval_cycles={read.refresh.interval_cycles}; wanted a count of clocks"
             )
         scope = REFRESH_SCOPES[controller.refresh]
-        if read.refresh.scope is None or _RANKS.get(read.refresh.scope, read.refresh.scope) != scope:
+        given = _RANKS.get(read.refresh.scope or "", read.refresh.scope)
+        if given == "channel" and geometry.ranks == 1:
+            given = "rank"
+        if given != scope:
             raise SpecError(f"refresh.scope={read.refresh.scope!r} is not modelled; modelled: {scope}")
         cfg[e.C_REFI] = read.refresh.interval_cycles
     set_policies(cfg, controller)

@@ -6,6 +6,9 @@ other request of the bank can be next.
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pimsim.compiled import inlined
 from pimsim.devices.dram.engine.state import (
     C_READQ,
@@ -37,13 +40,25 @@ def _next_of_kind(s: Channels, c: int, slot: int, row: int, hit: bool) -> int:
 
 
 @inlined
+def take_out(banks: NDArray[np.int64], n: int, bank: int) -> None:
+    """Take a bank out of the `n` of a set; the last one takes its place."""
+    k = 0
+    while banks[index(k)] != bank:
+        k += 1
+    banks[index(k)] = banks[index(n - 1)]
+
+
+@inlined
 def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
+    was, n = s.lists[c, 2 * bank + queue].hit, s.scalar[c, X_READ_HITS + queue]
     s.lists[c, 2 * bank + queue].hit = slot
     s.banks[c, bank].hit_bound = 0
-    if slot >= 0:
-        s.scalar[c, X_READ_HITS + queue] |= 1 << bank
-    else:
-        s.scalar[c, X_READ_HITS + queue] &= ~(1 << bank)
+    if slot >= 0 and was < 0:
+        s.hit_bank[c, queue, index(n)] = bank
+        s.scalar[c, X_READ_HITS + queue] = n + 1
+    elif slot < 0 and was >= 0:
+        take_out(s.hit_bank[c, queue], n, bank)
+        s.scalar[c, X_READ_HITS + queue] = n - 1
 
 
 @inlined

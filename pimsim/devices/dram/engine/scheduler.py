@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pimsim.compiled import compiled, inlined
 from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue, kept_earliest
-from pimsim.devices.dram.engine.queues import NOTHING, forget_bounds, leave
+from pimsim.devices.dram.engine.queues import NOTHING, forget_bounds, leave, take_out
 from pimsim.devices.dram.engine.state import (
     ALL_BANK,
     ANY,
@@ -83,7 +83,6 @@ from pimsim.devices.dram.engine.state import (
     X_WRITES,
     Channels,
     index,
-    lowest_bit,
 )  # fmt: skip
 from pimsim.devices.rules import ACT1, ACT2, CAS_RD, CAS_WR, PRE, PREA, RD, RDA, REFAB, REFPB, REFSB, WR, WRA
 
@@ -295,11 +294,9 @@ def _propose(p: Any, when: int, age: int, source: int, slot: int, command: int, 
 def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
     """Plan the data command of a request for which a row was opened."""
     owed = s.scalar[c, X_OWED_BANK]
-    banks = s.scalar[c, X_OPENED]
     oldest = NEVER
-    while banks != 0:
-        bank = index(lowest_bit(banks))
-        banks &= banks - 1
+    for k in range(index(s.scalar[c, X_OPENED])):
+        bank = index(s.opened[c, k])
         b = s.banks[c, bank]
         if bank == owed or b.opened_bound > p.when:
             continue
@@ -325,10 +322,8 @@ def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
 def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
     """Plan the data commands of the banks' oldest hits."""
     write = index(s.scalar[c, X_WRITE_MODE])
-    banks = s.scalar[c, X_READ_HITS + write]
-    while banks != 0:
-        bank = index(lowest_bit(banks))
-        banks &= banks - 1
+    for k in range(index(s.scalar[c, X_READ_HITS + write])):
+        bank = index(s.hit_bank[c, write, k])
         b = s.banks[c, bank]
         if b.hit_bound > p.when:
             continue
@@ -385,10 +380,8 @@ def _plan_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
     if x[c, X_READ_MISSES + write]:
         slot = s.lists[c, 2 * s.miss_bank[c, write, 0] + write].miss
     hit = False
-    banks = x[c, X_READ_HITS + write]
-    while banks != 0:
-        other = s.lists[c, 2 * lowest_bit(banks) + write].hit
-        banks &= banks - 1
+    for k in range(x[c, X_READ_HITS + write]):
+        other = s.lists[c, 2 * s.hit_bank[c, write, k] + write].hit
         if slot < 0 or s.slots[c, other].age < s.slots[c, slot].age:
             slot, hit = other, True
     if slot < 0 or kind == (ROW if hit else COLUMN):
@@ -504,7 +497,8 @@ def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.i
     forget_bounds(s, c, bank)
     if request.opened:
         s.banks[c, bank].owner = -1
-        x[c, X_OPENED] &= ~(1 << bank)
+        take_out(s.opened[c], x[c, X_OPENED], bank)
+        x[c, X_OPENED] -= 1
     else:
         x[c, X_ROW_HITS] += 1
         leave(s, c, slot)
@@ -558,7 +552,8 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
             row = s.slots[c, slot].row
             s.slots[c, slot].opened = 1
             s.banks[c, bank].owner = slot
-            x[c, X_OPENED] |= 1 << bank
+            s.opened[c, index(x[c, X_OPENED])] = bank
+            x[c, X_OPENED] += 1
             leave(s, c, slot)
         else:
             row, col = s.slots[c, slot].row, s.slots[c, slot].col

@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pimsim.compiled import compiled as compiled
@@ -33,8 +30,8 @@ from pimsim.errors import SpecError
 
 N_COMMANDS = len(COMMANDS)
 NEVER = 1 << 62
-MAX_BANKS = 64
-"""Banks of all ranks of a channel: the scheduler keeps a set of banks in the bits of one integer."""
+MAX_BANKS = 1024
+"""Banks of all ranks of a channel."""
 
 # Columns of `Channels.cfg`, one row for all channels.
 (C_RANKS, C_GROUPS, C_BANKS, C_READQ, C_WRITEQ, C_HIGH, C_LOW, C_SPLIT_ACT, C_AAD, C_SYNC, C_RL, C_WL,
@@ -116,20 +113,6 @@ def index(i: int) -> int:
     return i & 0xFFFFFFFF
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.int64), generate
-
-
-@inlined
-def lowest_bit(bits: int) -> int:
-    """Number of the lowest set bit of an integer that is not 0."""
-    return _trailing_zeros(bits)  # type: ignore[call-arg]
-
-
 class Channels(NamedTuple):
     """State of several equal channels; every array from `scalar` on has the channel as its first axis.
 
@@ -149,6 +132,8 @@ class Channels(NamedTuple):
     ring, ring_at: clocks of the last commands of windowed rules, and where the next one goes.
     slots, free: requests, and the slots that hold none.
     lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads (or all), 1 the writes.
+    opened[c], hit_bank[c, queue]: banks whose row is open for a request that has left its queue (X_OPENED of
+      them), and banks with a hit in a queue (X_READ_HITS, X_WRITE_HITS), in no order.
     miss_bank, miss_age[c, queue]: banks with a miss in a queue, of the oldest first, and its age; of these
       there are X_READ_MISSES (X_WRITE_MISSES). miss_bound[c, bank]: a clock before which a bank's oldest miss
       cannot go. These are walked in every plan, so they lie side by side.
@@ -181,6 +166,8 @@ class Channels(NamedTuple):
     slots: NDArray[np.void]
     free: NDArray[np.int64]
     lists: NDArray[np.void]
+    opened: NDArray[np.int64]
+    hit_bank: NDArray[np.int64]
     miss_bank: NDArray[np.int64]
     miss_age: NDArray[np.int64]
     miss_bound: NDArray[np.int64]
@@ -261,6 +248,8 @@ def make_channels(
         slots=np.zeros((n, slots), SLOT),
         free=np.tile(np.arange(slots, dtype=np.int64), (n, 1)),
         lists=lists,
+        opened=np.zeros((n, banks), np.int64),
+        hit_bank=np.zeros((n, 2, banks), np.int64),
         miss_bank=np.zeros((n, 2, banks), np.int64),
         miss_age=np.zeros((n, 2, banks), np.int64),
         miss_bound=np.zeros((n, banks), np.int64),
