@@ -17,7 +17,7 @@ LAYERS = [
     {"methods"},
     {"run", "result"},
     {"quant", "serving", "sweep"},
-    {"validate", "checks"},
+    {"validate", "validate_npu", "checks"},
     {"report"},
     {"reproduce"},
     {"cli", "__main__"},
