@@ -30,10 +30,11 @@ lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/results.md
+bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/results*.md
 	$(BIN)/python -m pytest -q -s -m bench
 	$(BIN)/python benchmarks/dram_speed.py
 	$(BIN)/python benchmarks/pim_speed.py
+	$(BIN)/python benchmarks/npu_speed.py
 
 legality: $(STAMP)  ## Audit 10^8 commands of all parts and controllers; writes benchmarks/legality.md
 	$(BIN)/python benchmarks/dram_legality.py

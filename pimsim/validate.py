@@ -3,6 +3,7 @@
 `validate("dram")` runs the request traces of a folder of reference cases through the DRAM engine under
 each case's own configuration and compares clocks, counts and whole command logs; the folder's form is
 described in `tests/reference/dram/README.md`. A case that cannot be run has one row that says why.
+`validate("npu")` is in `validate_npu.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
 from pimsim.devices.rules import CODE, COMMANDS, DATA, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
+from pimsim.validate_npu import is_folder as is_npu_folder
+from pimsim.validate_npu import validate_npu
 from pimsim.validate_pim import holds_cases, pim_rows
 
 COLUMNS = ("case", "quantity", "ours", "reference", "error")
@@ -129,29 +132,42 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
             )
         )
     columns = (
-        "simulator and standard", "cases", "exact", "clocks_median_percent", "clocks_worst_percent",
-        "counts_worst_percent", "logs", "logs equal", "pairs", "pairs equal",
-    )  # fmt: skip
+        "simulator and standard",
+        "cases",
+        "exact",
+        "clocks_median_percent",
+        "clocks_worst_percent",
+        "counts_worst_percent",
+        "logs",
+        "logs equal",
+        "pairs",
+        "pairs equal",
+    )
     return pd.DataFrame(rows, columns=list(columns))
 
 
 def _folder(what: str, reference: Path | None) -> Path:
     if reference is None:
         here = Path(__file__).resolve().parents[1] / "tests" / "reference" / what
-        if not _holds(what, here):
+        if not _holds_cases(what, here):
             raise SpecError(
                 f"validate {what}: the reference cases are part of the source tree, which is not here; "
                 "name their folder with --reference DIR"
             )
         return here
     for folder in (reference, reference / what):
-        if _holds(what, folder):
+        if _holds_cases(what, folder):
             return folder
+    if what == "npu":
+        raise SpecError(
+            f"validate npu: neither {reference} nor {reference / what} holds a table that is known"
+        )
     raise SpecError(f"validate {what}: neither {reference} nor {reference / what} holds a file cases.csv")
 
 
-def _holds(what: str, folder: Path) -> bool:
-    return holds_cases(folder) if what == "pim" else (folder / "cases.csv").is_file()
+def _holds_cases(what: str, folder: Path) -> bool:
+    known = {"npu": is_npu_folder, "pim": holds_cases}
+    return known[what](folder) if what in known else (folder / "cases.csv").is_file()
 
 
 def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
@@ -450,5 +466,9 @@ def _defect(standard: str, relation: str, first: str, then: str) -> str:
     return ""
 
 
-AVAILABLE: dict[str, Callable[[Path], Iterator[tuple[Any, ...]]]] = {"dram": _dram, "pim": pim_rows}
+AVAILABLE: dict[str, Callable[[Path], Iterator[tuple[Any, ...]]]] = {
+    "dram": _dram,
+    "npu": validate_npu,
+    "pim": pim_rows,
+}
 """What can be validated."""

@@ -7,12 +7,13 @@ import pkgutil
 from typing import Any, TypeVar
 
 from pimsim.devices import catalog
+from pimsim.devices.npu.spec import NpuSpec
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
-__all__ = ["CacheSpec", "CoreSpec", "CpuSpec", "DramSpec", "PimSpec", "part", "parts"]
+__all__ = ["CacheSpec", "CoreSpec", "CpuSpec", "DramSpec", "NpuSpec", "PimSpec", "part", "parts"]
 
-_PART_TYPES = (DramSpec, PimSpec, CpuSpec)
+_PART_TYPES = (DramSpec, PimSpec, CpuSpec, NpuSpec)
 T = TypeVar("T")
 
 

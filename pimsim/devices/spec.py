@@ -11,6 +11,13 @@ from dataclasses import dataclass, field, fields
 from pimsim.devices.currents import Currents
 from pimsim.errors import SpecError, suggest
 
+ORDERED = (
+    ("CCD_S", "CCD_M"), ("CCD_M", "CCD_L"), ("CCD_S", "CCD_L"), ("CCD_S_WR", "CCD_L_WR"), ("RRD_S", "RRD_L"),
+    ("WTR_S", "WTR_L"), ("RAS", "RC"), ("RPpb", "RPab"), ("RFCpb", "RFCab"), ("RFCsb", "RFC1"),
+    ("RFC", "REFI"), ("RFC1", "REFI"), ("RFCab", "REFI"),
+)  # fmt: skip
+"""Timings of which the first is never longer than the second in any standard, where a part has both."""
+
 
 def fs_from_ns(ns: float) -> int:
     """Femtoseconds of a datasheet value in ns (datasheets give at most three decimals of ns)."""
@@ -136,6 +143,13 @@ class DramSpec:
         for name, value in self.timings.items():
             if value.ns < 0 or value.ck < 0:
                 raise SpecError(f"{self.name}: timings[{name!r}]={value}; wanted no negative value")
+        clocks = Clocks(self).as_dict()
+        for less, more in ORDERED:
+            if less in clocks and more in clocks and clocks[less] > clocks[more]:
+                raise SpecError(
+                    f"{self.name}: t{less} is {clocks[less]} clocks and t{more} {clocks[more]}; "
+                    f"wanted t{less} no longer than t{more}"
+                )
 
     @property
     def burst_ck(self) -> int:

@@ -311,7 +311,7 @@ def test_every_command_one_clock_early_is_reported(name):
 
 LARGER = {
     "CCD_S": ("CCD_L", "CCD_R"), "CCD_S_WR": ("CCD_L_WR",), "RRD_S": ("RRD_L",), "WTR_S": ("WTR_L",),
-    "RPpb": ("RPab",), "BL": ("BL_L",),
+    "RPpb": ("RPab",), "BL": ("BL_L",), "RAS": ("RC",), "RFCpb": ("RFCab",), "RFCsb": ("RFC1",),
 }  # fmt: skip
 """What a value of the same part is never longer than."""
 NO_SPACING = ("REFI", "REFIpb", "REFIsb", "AAD", "WCKPST")

@@ -142,6 +142,25 @@ def test_densities_and_widths(name, banks, rows, row_bytes, clocks):
     assert {value: getattr(n, value) for value in clocks} == clocks
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "ddr4-3200-8gb-x8",
+            {"RRD_S": AtLeast(ck=9)},
+            "tRRD_S is 9 clocks and tRRD_L 8; wanted tRRD_S no longer",
+        ),
+        ("hbm2-2000-8gb-x64", {"RAS": AtLeast(ck=60)}, "tRAS is 60 clocks and tRC 48"),
+        ("lpddr5-6400-16gb-x16", {"REFI": AtLeast(ns=200)}, "tRFCab is 224 clocks and tREFI 160"),
+        ("ddr5-4800-16gb-x8", {"RFCsb": AtLeast(ns=300)}, "tRFCsb is 722 clocks and tRFC1 710"),
+    ],
+)
+def test_timings_that_contradict_each_other(name, change, message):
+    spec = part(name, DramSpec)
+    with pytest.raises(SpecError, match=f"{name}: {message}"):
+        replace(spec, timings=spec.timings | change)
+
+
 @pytest.mark.parametrize("name", ["ddr4-3200-8gb-x8", "ddr5-4800-16gb-x8"])
 def test_a_family_without_per_bank_refresh_says_so(name):
     with pytest.raises(SpecError, match=f"{name}: family ddr. has no per-bank refresh"):
@@ -257,6 +276,8 @@ def why(family, key):
     """The reason of a difference that is known, or None."""
     scope, first, then, window, sibling = key
     del window
+    if "REFSB" in (first, then):
+        return "theirs has no same-bank refresh"
     if key in other_rank("RD", "WR"):
         return "theirs lets the bursts of two ranks overlap: no latencies in it"
     if key in other_rank("WR", "WR"):
