@@ -302,13 +302,16 @@ def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
             continue
         slot = index(b.owner)
         do = _data_command(s, c, slot, bank)
+        accepted = s.slots[c, slot].accept
         floor = max(t, _floor(s, c, do, bank))
-        if floor > p.when or (floor == p.when and s.slots[c, slot].accept >= oldest):
+        if floor > p.when or (floor == p.when and accepted > oldest):
             continue
         b.opened_bound = kept_earliest(s, c, do, bank)
         when = _on_bus(s, c, max(t, b.opened_bound), do, b.rank, bank)
-        if when < p.when or (when == p.when and s.slots[c, slot].accept < oldest):
-            oldest = s.slots[c, slot].accept
+        # Of those that several requesters put in at one clock, that of the lowest bank.
+        older = accepted < oldest or (accepted == oldest and bank < p.bank)
+        if when < p.when or (when == p.when and older):
+            oldest = accepted
             p.when = when
             p.age = -2
             p.source = FROM_OPENED
