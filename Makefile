@@ -23,7 +23,7 @@ demo: $(STAMP)  ## Reproduce the figures of PIM-SHERPA under out/pim-sherpa
 	$(BIN)/pimsim reproduce pim-sherpa --out out/pim-sherpa
 
 test: $(STAMP)  ## Run the tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff check .

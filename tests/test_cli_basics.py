@@ -301,9 +301,13 @@ def test_reproduce_lists_and_suggests(experiment, capsys):
 def test_validate(monkeypatch, capsys):
     rows = [("a", "latency", 10.0, 10.0, 0.0), ("b", "latency", 9.0, 10.0, -0.1)]
     frame = pd.DataFrame(rows, columns=["case", "quantity", "ours", "reference", "error"])
-    module(monkeypatch, "pimsim.validate", validate=lambda what, reference: frame)
+    fakes = {"validate": lambda what, reference, progress: frame, "by_group": None}
+    module(monkeypatch, "pimsim.validate", **fakes)
     assert cli.main(["validate", "dram"]) == 0
-    assert "largest error [%]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "largest error [%]" in said
+    assert "What differs: 1 of 2 numbers" in said
+    assert "latency" in said.partition("What differs")[2]
     assert cli.main(["validate", "dram", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["cases"][1]["error"] == -0.1
 

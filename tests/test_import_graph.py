@@ -17,7 +17,7 @@ LAYERS = [
     {"methods"},
     {"run", "result"},
     {"quant", "serving", "sweep"},
-    {"validate", "validate_npu", "validate_pim", "checks"},
+    {"validate", "checks"},
     {"report"},
     {"reproduce"},
     {"cli", "__main__"},

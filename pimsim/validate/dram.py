@@ -1,9 +1,8 @@
-"""Hold the simulator to reference numbers: one row a case and quantity.
+"""The DRAM engine beside recorded runs of other simulators: one row a case and quantity.
 
-`validate("dram")` runs the request traces of a folder of reference cases through the DRAM engine under
-each case's own configuration and compares clocks, counts and whole command logs; the folder's form is
-described in `tests/reference/dram/README.md`. A case that cannot be run has one row that says why.
-`validate("npu")` is in `validate_npu.py`.
+The request traces of a folder of reference cases run under each case's own configuration; clocks, counts and
+whole command logs are compared. `tests/reference/dram/README.md` describes the folder's form. A case that
+cannot be run has one row that says why.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,14 +25,8 @@ from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
 from pimsim.devices.rules import CODE, COMMANDS, DATA, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
-from pimsim.validate_npu import is_folder as is_npu_folder
-from pimsim.validate_npu import validate_npu
-from pimsim.validate_pim import holds_cases, pim_rows
 
-COLUMNS = ("case", "quantity", "ours", "reference", "error")
 Row = tuple[str, str, float, float, float]
-EXTRA = {"dram": ("group",), "pim": ("cause",)}
-"""Further columns by what is validated."""
 
 _CASE_KEYS = (
     "case",
@@ -78,30 +70,8 @@ PEER_DEFECTS = (
 """Where the reference simulator departs from the standard: (standard, relation, first, then, how)."""
 
 
-def validate(
-    what: str, reference: Path | None = None, progress: Callable[[float, str], None] | None = None
-) -> pd.DataFrame:
-    """Compare our numbers with reference numbers.
-
-    what: a name in `AVAILABLE`. reference: the folder of its cases, or the folder above it; None takes
-    `tests/reference` of the source tree. progress: told (0, text) from time to time.
-    returns: columns case, quantity, ours, reference (in the quantity's unit: clocks or counts) and
-    error = ours / reference - 1, 0 when both are 0, infinite when only the reference is 0. A row whose
-    quantity begins with "not supported" has no numbers. "dram" has a column `group`: simulator and standard;
-    "pim" a column `cause` of differences.
-    """
-    if what not in AVAILABLE:
-        raise SpecError(f"nothing to validate named {what!r}{suggest(what, AVAILABLE)}")
-    rows = []
-    for row in AVAILABLE[what](_folder(what, reference)):
-        rows.append(row)
-        if progress is not None and len(rows) % 50 == 0:
-            progress(0.0, f"{len(rows):,} numbers, {row[0]}")
-    return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRA.get(what, ())])
-
-
 def by_group(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `validate("dram")` in one row a simulator and standard.
+    """The rows of `dram_rows` in one row a simulator and standard.
 
     cases, and those with no error in any quantity; |error| of the clocks of the end, and the largest of a
     command count; cases with a log, and those of which every acceptance, completion and command has the same
@@ -146,30 +116,6 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _folder(what: str, reference: Path | None) -> Path:
-    if reference is None:
-        here = Path(__file__).resolve().parents[1] / "tests" / "reference" / what
-        if not _holds_cases(what, here):
-            raise SpecError(
-                f"validate {what}: the reference cases are part of the source tree, which is not here; "
-                "name their folder with --reference DIR"
-            )
-        return here
-    for folder in (reference, reference / what):
-        if _holds_cases(what, folder):
-            return folder
-    if what == "npu":
-        raise SpecError(
-            f"validate npu: neither {reference} nor {reference / what} holds a table that is known"
-        )
-    raise SpecError(f"validate {what}: neither {reference} nor {reference / what} holds a file cases.csv")
-
-
-def _holds_cases(what: str, folder: Path) -> bool:
-    known = {"npu": is_npu_folder, "pim": holds_cases}
-    return known[what](folder) if what in known else (folder / "cases.csv").is_file()
-
-
 def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
     without = 0.0 if ours == 0 else math.inf
     error = ours / reference - 1 if reference else without
@@ -178,9 +124,6 @@ def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
 
 def _unsupported(case: str, reason: str) -> Row:
     return case, f"not supported: {reason}", math.nan, math.nan, math.nan
-
-
-# DRAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +164,14 @@ class _Configs:
 SIMULATORS = {"A": "Ramulator 2.1", "B": "DRAMsim3", "C": "DRAMSys 5.1"}
 
 
-def _dram(folder: Path) -> Iterator[tuple[*Row, str]]:
+def holds_cases(folder: Path) -> bool:
+    """Whether this is a folder of DRAM cases."""
+    return (folder / "cases.csv").is_file()
+
+
+def dram_rows(folder: Path) -> Iterator[tuple[*Row, str]]:
+    """Rows (case, quantity, ours, reference, error, simulator and standard) of every case and pair."""
+
     @cache
     def requests(path: Path, burst_bytes: int) -> Requests:
         return read_requests(path, burst_bytes)
@@ -464,11 +414,3 @@ def _defect(standard: str, relation: str, first: str, then: str) -> str:
         if where in ("*", standard) and how in relations and first in before and then in after:
             return f", documented defect of the reference: {text}"
     return ""
-
-
-AVAILABLE: dict[str, Callable[[Path], Iterator[tuple[Any, ...]]]] = {
-    "dram": _dram,
-    "npu": validate_npu,
-    "pim": pim_rows,
-}
-"""What can be validated."""

@@ -36,7 +36,7 @@ CONV_ODDITY = "ONNXim's convolutions read less than their weights; not compared"
 """Rows without a shape that both sides agree on."""
 
 
-def validate_npu(folder: Path) -> Iterator[Row]:
+def npu_rows(folder: Path) -> Iterator[Row]:
     """Rows (case, quantity, ours, reference, error) of every table that the folder has."""
     found = False
     for name, compare in TABLES.items():
@@ -48,7 +48,7 @@ def validate_npu(folder: Path) -> Iterator[Row]:
         raise SpecError(f"validate npu: {folder} holds none of {', '.join(TABLES)}")
 
 
-def is_folder(folder: Path) -> bool:
+def holds_cases(folder: Path) -> bool:
     """Whether a folder holds a table of reference runs."""
     return any((folder / name).is_file() for name in TABLES)
 
