@@ -97,6 +97,37 @@ def test_both_schedulers_do_the_same(data):
     assert run.row_hits == int(plain.scalar[0, plain_dram.X_ROW_HITS])
 
 
+def crowd(module, cfg, table, wanted, together):
+    """The log of requests of which up to `together` are accepted in one clock, as by several requesters."""
+    channel = module.make_channels(1, cfg.copy(), table.first, table.rows, table.rings, 5000)
+    out, at, wake, done = np.zeros(3, np.int64), 0, 0, 0
+    for t in range(100_000):
+        for _ in range(together):
+            if at == len(wanted) or module.accept(channel, 0, t, *wanted[at], at) == -2:
+                break
+            at, wake = at + 1, t
+        if wake <= t:
+            wake = module.step(channel, 0, t, out)
+            done += out[0] >= 0
+        if done == len(wanted):
+            return channel.log[: int(channel.log_used[0])].tolist()
+    raise AssertionError("not all requests are done")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.data())
+def test_both_schedulers_do_the_same_when_requests_come_together(data):
+    cfg, table = data.draw(devices())
+    cfg[e.C_LOG] = 1
+    banks = int(cfg[e.C_RANKS] * cfg[e.C_GROUPS] * cfg[e.C_BANKS])
+    _, write, bank, row, column = data.draw(traffic(banks))
+    # Columns differ, so that no request is served from a waiting write.
+    column = np.arange(len(write))
+    wanted = list(zip(write.tolist(), bank.tolist(), row.tolist(), column.tolist(), strict=True))
+    together = data.draw(st.integers(1, 4))
+    assert crowd(e, cfg, table, wanted, together) == crowd(plain_dram, cfg, table, wanted, together)
+
+
 def test_a_request_that_waits_for_ever_is_found():
     # Write mode that ends below 0 waiting writes never ends: the read waits while refreshes go on.
     cfg = configure(part("ddr4-3200-8gb-x8", DramSpec), Controller())
