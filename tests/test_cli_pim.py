@@ -46,6 +46,30 @@ def test_json_holds_every_number_and_the_parts_sum(capsys):
     assert "rows are computed as" in held["notes"][0]
 
 
+def test_energy_is_an_estimate_or_a_dash(capsys):
+    size = ("--rows", "300", "--cols", "500")
+    code, out, _ = run(capsys, "gemv", "--pim", "lpddr5x-pim-8533", *size)
+    assert code == 0
+    for text in (
+        "energy (estimate)",
+        "energy, MACs",
+        "energy, io",
+        "Energy: an estimate from supply currents",
+    ):
+        assert text in out
+    code, out, _ = run(capsys, "gemv", "--pim", "lpddr5x-pim-8533", *size, "--json")
+    held = json.loads(out)["energy"]
+    parts = ("activate", "read", "write", "refresh", "background", "io")
+    assert held["estimate"] is True
+    assert sum(held[f"{part}_pj"] for part in parts) == pytest.approx(held["total_pj"])
+    for name in ("gddr6-aim", "hbm-pim-2000"):
+        _, out, _ = run(capsys, "gemv", "--pim", name, *size)
+        assert [line.split() for line in out.splitlines() if line.startswith("energy")] == [
+            ["energy", "-", "nJ"]
+        ]
+        assert json.loads(run(capsys, "gemv", "--pim", name, *size, "--json")[1])["energy"] is None
+
+
 def test_fences_cost_time(capsys):
     clocks = []
     for fence in ((), ("--fence-ns", "0"), ("--fence-ns", "150")):

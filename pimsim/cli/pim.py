@@ -12,6 +12,7 @@ from pimsim.cli.app import Json, app, console, note
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pimsim.devices.dram.energy import Energy
     from pimsim.devices.pim.cost import Cost
 
 
@@ -51,7 +52,8 @@ def gemv(
     from pimsim.devices.dram.channel import Controller
     from pimsim.devices.pim.compile import compile_gemv
     from pimsim.devices.pim.cost import cost_of
-    from pimsim.devices.pim.kernel import HostDrive
+    from pimsim.devices.pim.energy import pim_energy
+    from pimsim.devices.pim.kernel import HostDrive, log_kernel
 
     unit = part(pim, PimSpec)
     dram = part(unit.dram, DramSpec)
@@ -60,9 +62,11 @@ def gemv(
         unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None, split=split
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
-    cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+    host = HostDrive(fence_ns=fence_ns or 0.0)
+    cost = cost_of(dram, unit, controller, kernel, host)
+    energy = pim_energy(dram, unit, controller, kernel, host)
     if commands is not None:
-        _write_log(commands, dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+        _write_log(commands, log_kernel(dram, unit, controller, kernel, host)[1])
     verdict = None
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
@@ -71,24 +75,20 @@ def gemv(
     if as_json:
         from pimsim.report.report import json_text
 
-        typer.echo(json_text(_fields(cost) | ({} if verdict is None else {"check": verdict})))
+        held = _fields(cost) | {"energy": None if energy is None else energy.summary()}
+        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
     else:
-        _print(cost, verdict)
+        _print(cost, energy, verdict)
     if verdict is not None and not verdict["ok"]:
         raise typer.Exit(1)
 
 
-def _write_log(path: Path, dram: Any, unit: Any, controller: Any, kernel: Any, host: Any) -> None:
+def _write_log(path: Path, log: pd.DataFrame) -> None:
     import gzip
 
-    from pimsim.devices.dram.channel import command_log
-    from pimsim.devices.pim.kernel import prepare, time_kernel
     from pimsim.result import csv_bytes, write_file
 
-    count = sum(time_kernel(dram, unit, controller, kernel, host).counts.values())
-    channel = prepare(dram, unit, controller, log_rows=count)
-    time_kernel(dram, unit, controller, kernel, host, channel=channel)
-    data = csv_bytes(command_log(channel))
+    data = csv_bytes(log)
     write_file(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
@@ -103,18 +103,20 @@ def _fields(cost: Cost) -> dict[str, Any]:
     }
 
 
-def _print(cost: Cost, verdict: dict[str, Any] | None) -> None:
+def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) -> None:
     from pimsim.report.tables import print_frame
 
     screen = console()
     shape = " x ".join(str(cost.shape[key]) for key in ("rows", "cols"))
     batch = f", {cost.shape['batch']} vectors" if cost.shape["batch"] > 1 else ""
     title = f"{cost.part}, {cost.channels} channels: {cost.dtype} GEMV {shape}{batch}"
-    print_frame(_summary(cost), title, screen)
+    print_frame(_summary(cost, energy), title, screen)
     screen.print()
     print_frame(_losses(cost), "Where the clocks go", screen)
     screen.print()
     print_frame(_commands(cost), "Commands", screen)
+    if energy is not None:
+        note(screen, f"\nEnergy: an estimate from supply currents ({energy.source})")
     for text in cost.notes:
         note(screen, f"\nNote: {text}")
     if cost.refreshes < cost.refreshes_due - 1:
@@ -123,7 +125,18 @@ def _print(cost: Cost, verdict: dict[str, Any] | None) -> None:
         note(screen, f"\nCheck: {verdict['text']}")
 
 
-def _summary(cost: Cost) -> pd.DataFrame:
+def _energy(energy: Energy | None) -> list[tuple[str, str, str]]:
+    if energy is None:
+        return [("energy", "-", "nJ")]
+    named = {"MACs" if name == "read" else name: pj for name, pj in energy.components_pj.items()}
+    return [
+        ("energy (estimate)", f"{energy.total_pj / 1000:.5g}", "nJ"),
+        *((f"energy, {name}", f"{pj / 1000:.5g}", "nJ") for name, pj in named.items() if name != "write"),
+        ("energy a bit of weights (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
+    ]
+
+
+def _summary(cost: Cost, energy: Energy | None) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
@@ -139,6 +152,7 @@ def _summary(cost: Cost) -> pd.DataFrame:
         ("speed-up over that", f"{cost.speedup_over_read:.4g}", "times"),
         ("refreshes expected", f"{cost.refreshes_due}", "a channel"),
         ("refreshes done", f"{cost.refreshes}", "a channel"),
+        *_energy(energy),
     ]
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
 
