@@ -1,4 +1,4 @@
-"""`pimsim gemv`: one matrix-vector product on the units of a PIM part."""
+"""`pimsim gemv`, `pimsim attention`: products on the units of a PIM part."""
 
 from __future__ import annotations
 
@@ -81,6 +81,114 @@ def gemv(
         _print(cost, energy, verdict)
     if verdict is not None and not verdict["ok"]:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: pimsim attention --pim lpddr5x-pim-9600 --heads 24 --kv-heads 8 --head-dim 128 "
+    "--context 1024 --dtype int8 --check"
+)
+def attention(
+    pim: Annotated[str, typer.Option(help="The PIM part; see: pimsim parts.", metavar="NAME")],
+    heads: Annotated[int, typer.Option(help="Query heads.", metavar="H")],
+    kv_heads: Annotated[int, typer.Option(help="Heads of K and V.", metavar="G")],
+    head_dim: Annotated[int, typer.Option(help="Values of a head.", metavar="D")],
+    context: Annotated[int, typer.Option(help="Tokens in the cache.", metavar="N")],
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of K and V; else the part's first.", metavar="T")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels that hold the cache; else the usual number.")
+    ] = None,
+    fence_ns: Annotated[
+        float | None,
+        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    run_check: Annotated[bool, typer.Option("--check", help="Run the same programs on data, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time of a token's attention in a layer over a KV cache in PIM: scores and context, without softmax."""
+    from pimsim.devices import DramSpec, PimSpec, part
+    from pimsim.devices.dram.channel import Controller
+    from pimsim.devices.pim.attention import AttentionShape, compile_attention
+    from pimsim.devices.pim.cost import cost_of
+    from pimsim.devices.pim.energy import pim_energy
+    from pimsim.devices.pim.kernel import HostDrive
+
+    unit = part(pim, PimSpec)
+    dram = part(unit.dram, DramSpec)
+    kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
+    shape = AttentionShape(heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=context)
+    halves = compile_attention(unit, dram, shape, kind, channels=channels, fences=fence_ns is not None)
+    controller, host = (
+        Controller(refresh="all_bank" if refresh else "none"),
+        HostDrive(fence_ns=fence_ns or 0),
+    )
+    costs = [cost_of(dram, unit, controller, half.kernel, host) for half in halves]
+    energies = [pim_energy(dram, unit, controller, half.kernel, host) for half in halves]
+    verdict = None
+    if run_check:
+        from pimsim.devices.pim.selftest import check_attention
+
+        verdict = check_attention(unit, dram, shape, kind, channels=channels)
+    if as_json:
+        from pimsim.report.report import json_text
+
+        held: dict[str, Any] = {"time_ns": sum(cost.time_ns for cost in costs)}
+        for half, cost, energy in zip(halves, costs, energies, strict=True):
+            held[cost.operation] = _fields(cost) | {
+                "kv_heads_at_once": half.side, "turns": half.turns,
+                "energy": None if energy is None else energy.summary(),
+            }  # fmt: skip
+        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
+    else:
+        _print_attention(costs, energies, verdict)
+    if verdict is not None and not verdict["ok"]:
+        raise typer.Exit(1)
+
+
+def _print_attention(
+    costs: list[Cost], energies: list[Energy | None], verdict: dict[str, Any] | None
+) -> None:
+    import pandas as pd
+
+    from pimsim.report.tables import print_frame
+
+    screen, first = console(), costs[0]
+    shape = first.shape
+    title = (
+        f"{first.part}, {first.channels} channels: {first.dtype} attention, {shape['heads']} heads on "
+        f"{shape['kv_heads']} KV heads of {shape['head_dim']}, {shape['context']} tokens"
+    )
+    columns = ["quantity", *(cost.operation for cost in costs), "both", "unit"]
+    joules = [None if energy is None else energy.total_pj / 1000 for energy in energies]
+    lines: list[tuple[str, list[float | None], str]] = [
+        ("time", [cost.clocks for cost in costs], "clocks"),
+        ("time", [cost.time_ns / 1000 for cost in costs], "us"),
+        ("host reads the cache once, in order", [cost.host_read_ns / 1000 for cost in costs], "us"),
+        ("energy (estimate)" if joules[0] is not None else "energy", joules, "nJ"),
+    ]
+    rows = [(name, *(_figure(v) for v in values), _figure(_sum(values)), u) for name, values, u in lines]
+    shares = [f"{cost.share_of_peak * 100:.4g}" for cost in costs]
+    rows.append(("share of the peak inside", *shares, "", "%"))
+    print_frame(pd.DataFrame(rows, columns=columns), title, screen)
+    for cost in costs:
+        screen.print()
+        print_frame(_losses(cost), f"Where the clocks of the {cost.operation} go", screen)
+    for cost in costs:
+        for text in cost.notes:
+            note(screen, f"\nNote, {cost.operation}: {text}")
+    if verdict is not None:
+        note(screen, f"\nCheck: {verdict['text']}")
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _write_log(path: Path, log: pd.DataFrame) -> None:
