@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from pimsim.devices import DramSpec, PimSpec, part
+from pimsim.devices.dram.audit import audit
 from pimsim.devices.dram.channel import Controller
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.attention import AttentionShape, compile_attention
 from pimsim.devices.pim.compile import compile_gemv
 from pimsim.devices.pim.cost import cost_of
 from pimsim.devices.pim.functional import bf16_bits, bf16_values
+from pimsim.devices.pim.kernel import HostDrive, log_kernel
 from pimsim.devices.pim.selftest import check_attention, product_on_data
 from pimsim.errors import SpecError
 
@@ -81,6 +83,16 @@ def test_shared_kv_heads_cost_as_much_as_heads_and_less_memory(name: str, dtype:
         assert cost.host_peak_ns == pytest.approx(
             cost_of(dram, pim, Controller(), many.kernel).host_peak_ns / 3
         )
+
+
+@pytest.mark.parametrize(("name", "dtype"), PARTS)
+def test_the_programs_break_no_rule(name: str, dtype: str) -> None:
+    pim, dram = parts(name)
+    for half in compile_attention(pim, dram, LLAMA, dtype, fences=True):
+        time, log = log_kernel(dram, pim, Controller(), half.kernel, HostDrive(fence_ns=60))
+        assert time.refreshes >= time.refreshes_due - 1
+        found = audit(log, dram, pim)
+        assert found.empty, found.head(20).to_string()
 
 
 @pytest.mark.parametrize(("name", "dtype"), [*PARTS, ("lpddr5x-pim-9600", "w4a16"), ("lpddr5-aim", "bf16")])
