@@ -46,6 +46,70 @@ def test_json_holds_every_number_and_the_parts_sum(capsys):
     assert "rows are computed as" in held["notes"][0]
 
 
+def test_energy_is_an_estimate_or_a_dash(capsys):
+    size = ("--rows", "300", "--cols", "500")
+    code, out, _ = run(capsys, "gemv", "--pim", "lpddr5x-pim-8533", *size)
+    assert code == 0
+    for text in (
+        "energy (estimate)",
+        "energy, MACs",
+        "energy, io",
+        "Energy: an estimate from supply currents",
+    ):
+        assert text in out
+    code, out, _ = run(capsys, "gemv", "--pim", "lpddr5x-pim-8533", *size, "--json")
+    held = json.loads(out)["energy"]
+    parts = ("activate", "read", "write", "refresh", "background", "io")
+    assert held["estimate"] is True
+    assert sum(held[f"{part}_pj"] for part in parts) == pytest.approx(held["total_pj"])
+    for name in ("gddr6-aim", "hbm-pim-2000"):
+        _, out, _ = run(capsys, "gemv", "--pim", name, *size)
+        assert [line.split() for line in out.splitlines() if line.startswith("energy")] == [
+            ["energy", "-", "nJ"]
+        ]
+        assert json.loads(run(capsys, "gemv", "--pim", name, *size, "--json")[1])["energy"] is None
+
+
+ATTENTION = ("--heads", "6", "--kv-heads", "2", "--head-dim", "64", "--context", "300")
+
+
+def test_attention_prints_both_products_and_their_sum(capsys):
+    code, out, _ = run(capsys, "attention", "--pim", "lpddr5x-pim-8533", *ATTENTION, "--check")
+    assert code == 0
+    for text in (
+        "bf16 attention, 6 heads on 2 KV heads of 64, 300 tokens",
+        "Where the clocks of the scores go",
+        "energy (estimate)",
+        "Check: scores and context of 2 KV heads on data: right",
+    ):
+        assert text in out
+    args = ("attention", "--pim", "lpddr5x-pim-9600", *ATTENTION, "--dtype", "int8", "--check", "--json")
+    code, out, _ = run(capsys, *args)
+    held = json.loads(out)
+    assert code == 0
+    assert held["check"]["exact"]
+    assert held["time_ns"] == pytest.approx(held["scores"]["time_ns"] + held["context"]["time_ns"])
+    for half in (held["scores"], held["context"]):
+        assert half["peak_clocks"] + sum(half["lost"].values()) == half["clocks"]
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "text"),
+    [
+        ("hbm-pim-2000", (), "attention wants a part with an adder tree"),
+        ("gddr6-aim", ("--dtype", "int8"), "gddr6-aim runs no gemv of type 'int8'; known: bf16"),
+        ("gddr6-aim", ("--heads", "5"), "heads=5 and kv_heads=2; wanted as many heads for each KV head"),
+        ("gddr6-aim", ("--context", "0"), "attention with context=0; wanted at least 1"),
+        ("gddr6-aim", ("--channels", "1", "--context", "200000"), "use more channels or a shorter context"),
+    ],
+)
+def test_bad_attention_says_what_to_do(capsys, name, changed, text):
+    code, out, err = run(capsys, "attention", "--pim", name, *ATTENTION, *changed)
+    assert code == 2
+    assert out == ""
+    assert text in err
+
+
 def test_fences_cost_time(capsys):
     clocks = []
     for fence in ((), ("--fence-ns", "0"), ("--fence-ns", "150")):

@@ -1,4 +1,4 @@
-"""`pimsim gemv`: one matrix-vector product on the units of a PIM part."""
+"""`pimsim gemv`, `pimsim attention`: products on the units of a PIM part."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pimsim.cli.app import Json, app, console, note
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pimsim.devices.dram.energy import Energy
     from pimsim.devices.pim.cost import Cost
 
 
@@ -51,7 +52,8 @@ def gemv(
     from pimsim.devices.dram.channel import Controller
     from pimsim.devices.pim.compile import compile_gemv
     from pimsim.devices.pim.cost import cost_of
-    from pimsim.devices.pim.kernel import HostDrive
+    from pimsim.devices.pim.energy import pim_energy
+    from pimsim.devices.pim.kernel import HostDrive, log_kernel
 
     unit = part(pim, PimSpec)
     dram = part(unit.dram, DramSpec)
@@ -60,9 +62,11 @@ def gemv(
         unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None, split=split
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
-    cost = cost_of(dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+    host = HostDrive(fence_ns=fence_ns or 0.0)
+    cost = cost_of(dram, unit, controller, kernel, host)
+    energy = pim_energy(dram, unit, controller, kernel, host)
     if commands is not None:
-        _write_log(commands, dram, unit, controller, kernel, HostDrive(fence_ns=fence_ns or 0.0))
+        _write_log(commands, log_kernel(dram, unit, controller, kernel, host)[1])
     verdict = None
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
@@ -71,24 +75,128 @@ def gemv(
     if as_json:
         from pimsim.report.report import json_text
 
-        typer.echo(json_text(_fields(cost) | ({} if verdict is None else {"check": verdict})))
+        held = _fields(cost) | {"energy": None if energy is None else energy.summary()}
+        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
     else:
-        _print(cost, verdict)
+        _print(cost, energy, verdict)
     if verdict is not None and not verdict["ok"]:
         raise typer.Exit(1)
 
 
-def _write_log(path: Path, dram: Any, unit: Any, controller: Any, kernel: Any, host: Any) -> None:
+@app.command(
+    epilog="Example: pimsim attention --pim lpddr5x-pim-9600 --heads 24 --kv-heads 8 --head-dim 128 "
+    "--context 1024 --dtype int8 --check"
+)
+def attention(
+    pim: Annotated[str, typer.Option(help="The PIM part; see: pimsim parts.", metavar="NAME")],
+    heads: Annotated[int, typer.Option(help="Query heads.", metavar="H")],
+    kv_heads: Annotated[int, typer.Option(help="Heads of K and V.", metavar="G")],
+    head_dim: Annotated[int, typer.Option(help="Values of a head.", metavar="D")],
+    context: Annotated[int, typer.Option(help="Tokens in the cache.", metavar="N")],
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of K and V; else the part's first.", metavar="T")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels that hold the cache; else the usual number.")
+    ] = None,
+    fence_ns: Annotated[
+        float | None,
+        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    run_check: Annotated[bool, typer.Option("--check", help="Run the same programs on data, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time of a token's attention in a layer over a KV cache in PIM: scores and context, without softmax."""
+    from pimsim.devices import DramSpec, PimSpec, part
+    from pimsim.devices.dram.channel import Controller
+    from pimsim.devices.pim.attention import AttentionShape, compile_attention
+    from pimsim.devices.pim.cost import cost_of
+    from pimsim.devices.pim.energy import pim_energy
+    from pimsim.devices.pim.kernel import HostDrive
+
+    unit = part(pim, PimSpec)
+    dram = part(unit.dram, DramSpec)
+    kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
+    shape = AttentionShape(heads=heads, kv_heads=kv_heads, head_dim=head_dim, context=context)
+    halves = compile_attention(unit, dram, shape, kind, channels=channels, fences=fence_ns is not None)
+    controller, host = (
+        Controller(refresh="all_bank" if refresh else "none"),
+        HostDrive(fence_ns=fence_ns or 0),
+    )
+    costs = [cost_of(dram, unit, controller, half.kernel, host) for half in halves]
+    energies = [pim_energy(dram, unit, controller, half.kernel, host) for half in halves]
+    verdict = None
+    if run_check:
+        from pimsim.devices.pim.selftest import check_attention
+
+        verdict = check_attention(unit, dram, shape, kind, channels=channels)
+    if as_json:
+        from pimsim.report.report import json_text
+
+        held: dict[str, Any] = {"time_ns": sum(cost.time_ns for cost in costs)}
+        for half, cost, energy in zip(halves, costs, energies, strict=True):
+            held[cost.operation] = _fields(cost) | {
+                "kv_heads_at_once": half.side, "turns": half.turns,
+                "energy": None if energy is None else energy.summary(),
+            }  # fmt: skip
+        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
+    else:
+        _print_attention(costs, energies, verdict)
+    if verdict is not None and not verdict["ok"]:
+        raise typer.Exit(1)
+
+
+def _print_attention(
+    costs: list[Cost], energies: list[Energy | None], verdict: dict[str, Any] | None
+) -> None:
+    import pandas as pd
+
+    from pimsim.report.tables import print_frame
+
+    screen, first = console(), costs[0]
+    shape = first.shape
+    title = (
+        f"{first.part}, {first.channels} channels: {first.dtype} attention, {shape['heads']} heads on "
+        f"{shape['kv_heads']} KV heads of {shape['head_dim']}, {shape['context']} tokens"
+    )
+    columns = ["quantity", *(cost.operation for cost in costs), "both", "unit"]
+    joules = [None if energy is None else energy.total_pj / 1000 for energy in energies]
+    lines: list[tuple[str, list[float | None], str]] = [
+        ("time", [cost.clocks for cost in costs], "clocks"),
+        ("time", [cost.time_ns / 1000 for cost in costs], "us"),
+        ("host reads the cache once, in order", [cost.host_read_ns / 1000 for cost in costs], "us"),
+        ("energy (estimate)" if joules[0] is not None else "energy", joules, "nJ"),
+    ]
+    rows = [(name, *(_figure(v) for v in values), _figure(_sum(values)), u) for name, values, u in lines]
+    shares = [f"{cost.share_of_peak * 100:.4g}" for cost in costs]
+    rows.append(("share of the peak inside", *shares, "", "%"))
+    print_frame(pd.DataFrame(rows, columns=columns), title, screen)
+    for cost in costs:
+        screen.print()
+        print_frame(_losses(cost), f"Where the clocks of the {cost.operation} go", screen)
+    for cost in costs:
+        for text in cost.notes:
+            note(screen, f"\nNote, {cost.operation}: {text}")
+    if verdict is not None:
+        note(screen, f"\nCheck: {verdict['text']}")
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def _write_log(path: Path, log: pd.DataFrame) -> None:
     import gzip
 
-    from pimsim.devices.dram.channel import command_log
-    from pimsim.devices.pim.kernel import prepare, time_kernel
     from pimsim.result import csv_bytes, write_file
 
-    count = sum(time_kernel(dram, unit, controller, kernel, host).counts.values())
-    channel = prepare(dram, unit, controller, log_rows=count)
-    time_kernel(dram, unit, controller, kernel, host, channel=channel)
-    data = csv_bytes(command_log(channel))
+    data = csv_bytes(log)
     write_file(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
@@ -103,18 +211,20 @@ def _fields(cost: Cost) -> dict[str, Any]:
     }
 
 
-def _print(cost: Cost, verdict: dict[str, Any] | None) -> None:
+def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) -> None:
     from pimsim.report.tables import print_frame
 
     screen = console()
     shape = " x ".join(str(cost.shape[key]) for key in ("rows", "cols"))
     batch = f", {cost.shape['batch']} vectors" if cost.shape["batch"] > 1 else ""
     title = f"{cost.part}, {cost.channels} channels: {cost.dtype} GEMV {shape}{batch}"
-    print_frame(_summary(cost), title, screen)
+    print_frame(_summary(cost, energy), title, screen)
     screen.print()
     print_frame(_losses(cost), "Where the clocks go", screen)
     screen.print()
     print_frame(_commands(cost), "Commands", screen)
+    if energy is not None:
+        note(screen, f"\nEnergy: an estimate from supply currents ({energy.source})")
     for text in cost.notes:
         note(screen, f"\nNote: {text}")
     if cost.refreshes < cost.refreshes_due - 1:
@@ -123,7 +233,18 @@ def _print(cost: Cost, verdict: dict[str, Any] | None) -> None:
         note(screen, f"\nCheck: {verdict['text']}")
 
 
-def _summary(cost: Cost) -> pd.DataFrame:
+def _energy(energy: Energy | None) -> list[tuple[str, str, str]]:
+    if energy is None:
+        return [("energy", "-", "nJ")]
+    named = {"MACs" if name == "read" else name: pj for name, pj in energy.components_pj.items()}
+    return [
+        ("energy (estimate)", f"{energy.total_pj / 1000:.5g}", "nJ"),
+        *((f"energy, {name}", f"{pj / 1000:.5g}", "nJ") for name, pj in named.items() if name != "write"),
+        ("energy a bit of weights (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
+    ]
+
+
+def _summary(cost: Cost, energy: Energy | None) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
@@ -139,6 +260,7 @@ def _summary(cost: Cost) -> pd.DataFrame:
         ("speed-up over that", f"{cost.speedup_over_read:.4g}", "times"),
         ("refreshes expected", f"{cost.refreshes_due}", "a channel"),
         ("refreshes done", f"{cost.refreshes}", "a channel"),
+        *_energy(energy),
     ]
     return pd.DataFrame(rows, columns=["quantity", "value", "unit"])
 

@@ -200,7 +200,10 @@ def run_energy(
         return None
     pim = [name for name in _PIM if counts.get(name)]
     if pim:
-        raise SpecError(f"{spec.name}: no energy of the PIM commands {', '.join(pim)}")
+        raise SpecError(
+            f"{spec.name}: no energy of the PIM commands {', '.join(pim)} among ordinary ones; "
+            "pimsim gemv gives that of a PIM program"
+        )
     reads, writes = (sum(counts.get(name, 0) for name in names) for names in (("RD", "RDA"), ("WR", "WRA")))
     if log is None:
         low, likely, high = open_clocks_from_counts(spec, counts, cycles, channels)

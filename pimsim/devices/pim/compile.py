@@ -9,6 +9,7 @@ import numpy as np
 from pimsim.devices.pim import aim, hbm_pim
 from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.pim.program import gemv as lockstep_gemv
+from pimsim.devices.pim.stored import Stored, check_stored
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
@@ -67,23 +68,52 @@ def lockstep_layout(
 def compile_gemv(
     pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
     channels: int | None = None, fences: bool = False, reuse: int | None = None, split: int = 1,
+    weights: Stored | None = None,
 ) -> Kernel:  # fmt: skip
     """y = W x for `batch` vectors: W has `rows` outputs and `cols` inputs, on `channels` (None: the usual).
 
     split: parts that the columns of a matrix with few rows are cut into (0: the best), each for ranks of
       its own, so that more units work; the host adds one sum a part. For lockstep parts only.
     reuse: outputs that share a mode change, for parts with several accumulators a bank (None: all).
+    weights: where W lies, which must be where and how the program expects it (None: it does).
     """
     count = pim.channels if channels is None else channels
     check(pim, dram, "gemv", dtype, rows=rows, cols=cols, batch=batch, channels=count)
     if split != 1 and pim.protocol != "lockstep":
         raise SpecError(f"{pim.name}: split={split}; columns are split for parts in lockstep only; use 1")
+    if weights is not None:
+        _check_weights(pim, dram, count, rows, cols, dtype, split, weights)
     if pim.protocol == "paired_banks":
         return hbm_pim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, fences=fences)
     if pim.protocol == "global_buffer":
         held = pim.accumulators if reuse is None else reuse
         return aim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, reuse=held, fences=fences)
     return _lockstep(pim, dram, count, rows, cols, dtype, batch, fences, split)
+
+
+def gemv_layout(
+    pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, channels: int | None = None
+) -> PimLayout | hbm_pim.PairedLayout:
+    """The layout that `compile_gemv` wants W in."""
+    count = pim.channels if channels is None else channels
+    check(pim, dram, "gemv", dtype, rows=rows, cols=cols, channels=count)
+    if pim.protocol == "paired_banks":
+        return hbm_pim.layout_of(pim, dram, count)
+    if pim.protocol == "global_buffer":
+        return aim.layout_of(dram, count)
+    return lockstep_layout(pim, dram, count, rows, cols, pim.weight_dtypes[dtype])
+
+
+def _check_weights(
+    pim: PimSpec, dram: DramSpec, channels: int, rows: int, cols: int, dtype: str, split: int, weights: Stored
+) -> None:
+    bits, layout = pim.weight_dtypes[dtype], gemv_layout(pim, dram, rows, cols, dtype, channels=channels)
+    held_rows, held_cols = rows, cols
+    if split != 1 and isinstance(layout, PimLayout):
+        parts = split or best_split(layout, rows, cols, bits)
+        if parts > 1:
+            held_rows, held_cols = part_rows(layout, rows) * parts, ceil_div(cols, parts)
+    check_stored(pim.name, weights, layout, layout.padded_bytes(held_rows, held_cols, bits))
 
 
 def part_rows(layout: PimLayout, rows: int) -> int:
@@ -167,6 +197,6 @@ def compile_elementwise(
 
 
 __all__ = [
-    "OPERATIONS", "best_split", "check", "compile_elementwise", "compile_gemv", "lockstep_layout",
-    "part_rows",
+    "OPERATIONS", "best_split", "check", "compile_elementwise", "compile_gemv", "gemv_layout",
+    "lockstep_layout", "part_rows",
 ]  # fmt: skip

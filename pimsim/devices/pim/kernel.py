@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from pimsim.devices.dram.channel import Controller, build
+from pimsim.devices.dram.channel import Controller, build, command_log
 from pimsim.devices.dram.engine import NEVER, X_NEXT_REF, Channels
 from pimsim.devices.pim import machine as m
 from pimsim.devices.rules import (
@@ -242,7 +243,16 @@ def time_kernel(
     )
 
 
+def log_kernel(
+    dram: DramSpec, pim: PimSpec, controller: Controller, kernel: Kernel, host: HostDrive = UNHINDERED
+) -> tuple[KernelTime, pd.DataFrame]:
+    """The time of a kernel alone on a fresh channel and its commands, as `command_log` has them."""
+    count = sum(time_kernel(dram, pim, controller, kernel, host).counts.values())
+    channel = prepare(dram, pim, controller, log_rows=count)
+    return time_kernel(dram, pim, controller, kernel, host, channel=channel), command_log(channel)
+
+
 __all__ = [
     "DATA", "UNHINDERED", "HostDrive", "Kernel", "KernelTime", "answers", "clocked", "column_list",
-    "host_clocks", "prepare", "split", "time_kernel", "with_rows",
+    "host_clocks", "log_kernel", "prepare", "split", "time_kernel", "with_rows",
 ]  # fmt: skip

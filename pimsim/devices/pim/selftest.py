@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from pimsim.devices.pim import buffer_data, functional, paired_data
+from pimsim.devices.pim.attention import AttentionShape, compile_attention
 from pimsim.devices.pim.compile import best_split, compile_gemv, lockstep_layout, part_rows
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
 
+Array = np.ndarray[Any, Any]
 _RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8, "fp8": 1, "bf16": 1, "fp16": 1}
 TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
 """Largest difference of floating-point types, as a share of the largest sum of products without signs."""
@@ -39,59 +41,86 @@ def check_gemv(
 def _run(
     pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
     split: int, rng: np.random.Generator,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
+) -> tuple[Array, Array, Array]:  # fmt: skip
     """(ours, exact, sums of sizes), each (batch, n)."""
-    if pim.protocol == "lockstep":
-        return _run_lockstep(pim, dram, n, k, dtype, batch, channels, split, rng)
-    kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels)
-    w, x = rng.uniform(-1, 1, (n, k)), rng.uniform(-1, 1, (batch, k))
-    if pim.protocol == "paired_banks":
-        halves, inputs = w.astype(np.float16), x.astype(np.float16)
-        ours = paired_data.gemv_on_data(pim, dram, kernel, halves, inputs)
-        w, x = halves.astype(np.float64), inputs.astype(np.float64)
-    else:
-        bits, in_bits = functional.bf16_bits(w), functional.bf16_bits(x)
-        ours = buffer_data.gemv_on_data(pim, dram, kernel, bits, in_bits)
-        w = functional.bf16_values(bits).astype(np.float64)
-        x = functional.bf16_values(in_bits).astype(np.float64)
+    held, inputs, w, x = random_operands(n, k, dtype, batch, rng)
+    ours = product_on_data(pim, dram, held, inputs, dtype, channels=channels, split=split)
     return ours, x @ w.T, np.abs(x) @ np.abs(w).T
 
 
-def _run_lockstep(
-    pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
-    split: int, rng: np.random.Generator,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:  # fmt: skip
-    bits = pim.weight_dtypes[dtype]
-    layout = lockstep_layout(pim, dram, channels, n, k, bits)
-    parts = split or best_split(layout, n, k, bits)
+def random_operands(
+    n: int, k: int, dtype: str, batch: int, rng: np.random.Generator
+) -> tuple[Array, Array, Array, Array]:
+    """(weights, inputs) in the bits of `dtype` and the float64 values of both; pairs need an even k."""
+    w: Array
+    x: Array
+    if dtype == "fp16":
+        halves = (
+            rng.uniform(-1, 1, (n, k)).astype(np.float16),
+            rng.uniform(-1, 1, (batch, k)).astype(np.float16),
+        )
+        return *halves, halves[0].astype(np.float64), halves[1].astype(np.float64)
+    if dtype == "bf16":
+        held, inputs = (functional.bf16_bits(rng.uniform(-1, 1, size)) for size in ((n, k), (batch, k)))
+        w, x = functional.bf16_values(held), functional.bf16_values(inputs)
+        return held, inputs, w.astype(np.float64), x.astype(np.float64)
+    if dtype == "fp8":
+        codes = [rng.integers(0, 120, size).astype(np.uint8) for size in ((n, k), (batch, k))]
+        w, x = (functional.FP8_VALUES[code] for code in codes)
+        return codes[0], codes[1], w.astype(np.float64), x.astype(np.float64)
     top = _RANGES[dtype]
-    w: np.ndarray[Any, Any]
-    x: np.ndarray[Any, Any]
-    held: np.ndarray[Any, Any]
-    inputs: np.ndarray[Any, Any]
-    if dtype in functional.FLOATS:
-        w, x = rng.uniform(-1, 1, (n, k)), rng.uniform(-1, 1, (batch, k))
-        if dtype == "bf16":
-            held, inputs = functional.bf16_bits(w), functional.bf16_bits(x)
-            w, x = functional.bf16_values(held), functional.bf16_values(inputs)
-        else:
-            held = rng.integers(0, 120, (n, k)).astype(np.uint8)
-            inputs = rng.integers(0, 120, (batch, k)).astype(np.uint8)
-            w, x = functional.FP8_VALUES[held], functional.FP8_VALUES[inputs]
-    else:
-        k += k % 2 if dtype == "w4a4" else 0
-        w = rng.integers(-top, top, (n, k)).astype(np.int64)
-        limit = {"w8a16": 256, "w4a16": 256, "w4a4": 8}.get(dtype, 128)
-        x = rng.integers(-limit, limit, (batch, k)).astype(np.int64)
-        held = functional.pack_int4(w) if top == 8 else w.astype(np.int8)
-        kind = np.int16 if limit == 256 else np.int8
-        inputs = functional.pack_int4(x) if dtype == "w4a4" else x.astype(kind)
-    if parts == 1:
-        ours = np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
-    else:
-        ours = _in_parts(pim, layout, held, inputs, dtype, n, parts)
-    w64, x64 = w.astype(np.float64), x.astype(np.float64)
-    return ours, x64 @ w64.T, np.abs(x64) @ np.abs(w64).T
+    k += k % 2 if dtype == "w4a4" else 0
+    w = rng.integers(-top, top, (n, k)).astype(np.int64)
+    limit = {"w8a16": 256, "w4a16": 256, "w4a4": 8}.get(dtype, 128)
+    x = rng.integers(-limit, limit, (batch, k)).astype(np.int64)
+    kind = np.int16 if limit == 256 else np.int8
+    return (
+        functional.pack_int4(w) if top == 8 else w.astype(np.int8),
+        functional.pack_int4(x) if dtype == "w4a4" else x.astype(kind),
+        w.astype(np.float64),
+        x.astype(np.float64),
+    )
+
+
+def product_on_data(
+    pim: PimSpec, dram: DramSpec, held: Array, inputs: Array, dtype: str, *, channels: int, split: int = 1
+) -> Array:
+    """W x for each vector by the program of `compile_gemv`: (batch, n).
+
+    held: (n, k) and inputs: (batch, k) in the bits of `dtype`, INT4 values in pairs. split: as there.
+    """
+    n, batch = len(held), len(inputs)
+    k = inputs.shape[1] * (2 if dtype == "w4a4" else 1)
+    if pim.protocol == "lockstep":
+        bits = pim.weight_dtypes[dtype]
+        layout = lockstep_layout(pim, dram, channels, n, k, bits)
+        parts = split or best_split(layout, n, k, bits)
+        if parts > 1:
+            return _in_parts(pim, layout, held, inputs, dtype, n, parts)
+        return np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
+    kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels)
+    if pim.protocol == "paired_banks":
+        return paired_data.gemv_on_data(pim, dram, kernel, held, inputs)
+    return buffer_data.gemv_on_data(pim, dram, kernel, held, inputs)
+
+
+def check_attention(
+    pim: PimSpec, dram: DramSpec, shape: AttentionShape, dtype: str, *, channels: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Run scores and context of every KV head on random numbers; returns: as `check_gemv`."""
+    rng, split = np.random.default_rng(seed), 0 if pim.protocol == "lockstep" else 1
+    error, same, integer = 0.0, True, dtype not in TOLERANCE
+    for half in compile_attention(pim, dram, shape, dtype, channels=channels):
+        own = half.product.channels
+        for _ in range(shape.kv_heads):
+            ours, exact, size = _run(pim, dram, half.rows, half.cols, dtype, shape.group, own, split, rng)
+            error = max(error, float(np.max(np.abs(ours - exact) / np.maximum(size, 1e-30))))
+            same = same and bool((ours == exact).all())
+    ok = same if integer else error <= TOLERANCE[dtype]
+    how = "exact" if integer else f"largest error {error:.2g} of the sum of sizes"
+    text = f"scores and context of {shape.kv_heads} KV heads on data: {'right' if ok else 'WRONG'} ({how})"
+    return {"ok": ok, "exact": integer, "largest_error": error, "text": text}
 
 
 def _in_parts(
@@ -123,4 +152,4 @@ def _in_parts(
     return np.stack(total)
 
 
-__all__ = ["TOLERANCE", "check_gemv"]
+__all__ = ["TOLERANCE", "check_attention", "check_gemv", "product_on_data", "random_operands"]
