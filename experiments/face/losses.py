@@ -120,7 +120,7 @@ def pairs_of(similarities: Array, labels: Labels) -> Pairs:
 
 
 def within_fences(negatives: Array, whisker: float) -> Kept:
-    """Values from Q1 - w IQR to Q3 + w IQR; quartiles are elements n // 4 and 3 n // 4 in order, as they are."""
+    """Values from Q1 - w IQR to Q3 + w IQR; the quartiles are elements n // 4 and 3 n // 4 in order."""
     n = len(negatives)
     if not n:
         nan = float("nan")
@@ -265,7 +265,7 @@ def log_sum_exp(values: Array, axis: int) -> Array:
 
 
 def _margin(head: Head, cosine: Array, length: Array) -> tuple[Array, Array, Array, tuple[Array, Array]]:
-    """Cosine with margin, its slopes by cosine and by length, and the regulariser with its slope by length."""
+    """Cosine with margin, its slopes by cosine and length, and the regulariser with its slope by length."""
     none = np.zeros_like(cosine)
     if isinstance(head, CosFace):
         return cosine - head.margin, np.ones_like(cosine), none, (none, none)
