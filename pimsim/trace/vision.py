@@ -5,7 +5,8 @@
 
 Definitions: torchvision 0.28 (ResNet, MobileNetV2) and timm 1.0 (ViT, DeiT, Swin, EfficientNet-Lite);
 ResNet-20 for CIFAR is that of the ResNet paper, shortcuts without weights; the face networks `ir_resnet*` are
-those of Jung-Jun-Uk/UNPG models/iresnet.py, the gaze networks are ResNets with two outputs. A layer is a
+those of Jung-Jun-Uk/UNPG models/iresnet.py, the gaze networks are ResNets with two outputs; that
+with attention is a choice of ours, as CauGE (arXiv 2408.16964) publishes no shapes. A layer is a
 convolution, a linear map, a batched product (attention) or work of a vector unit; batch norms (of
 `ir_resnet*` also those before a convolution) are folded into convolutions but their parameters count. A
 PReLU has no layer of its own.
@@ -213,7 +214,10 @@ class _Builder:
         self.product(f"{name}.mix", batch, tokens, dim, tokens)
 
 
-def _resnet(name: str, depths: tuple[int, ...], bottleneck: bool, classes: int = 1000) -> VisionModel:
+def _resnet(
+    name: str, depths: tuple[int, ...], bottleneck: bool, classes: int = 1000, *, attention: bool = False
+) -> VisionModel:
+    """attention: one head over the pixels of the last map, with linear maps for q, k, v and the result."""
     b = _Builder()
     side = b.conv("conv1", 224, 3, 64, 7, stride=2, padding=3, writes="stem")
     b.vector("maxpool", "pool", side, 64, out=(side + 2 - 3) // 2 + 1)
@@ -241,6 +245,11 @@ def _resnet(name: str, depths: tuple[int, ...], bottleneck: bool, classes: int =
                 )
             b.vector(f"{at}.add", "add", out, wide)
             side, channels, stream = out, wide, new
+    if attention:
+        b.linear("attention.qkv", side * side, channels, 3 * channels, stream=stream)
+        b.attention("attention", 1, side * side, channels)
+        b.linear("attention.proj", side * side, channels, channels, writes=stream)
+        b.vector("attention.add", "add", side, channels)
     b.vector("avgpool", "pool", side, channels, out=1)
     b.linear("fc", 1, channels, classes, stream=stream)
     return VisionModel(name=name, input_size=224, layers=tuple(b.layers))
@@ -444,6 +453,7 @@ _MODELS: dict[str, Callable[[str], VisionModel]] = {
     "ir_resnet50": lambda name: _ir_resnet(name, (3, 4, 14, 3)),
     "ir_resnet100": lambda name: _ir_resnet(name, (3, 13, 30, 3)),
     "gaze_resnet18": lambda name: _resnet(name, (2, 2, 2, 2), bottleneck=False, classes=2),
+    "gaze_attention_resnet18": lambda name: _resnet(name, (2, 2, 2, 2), False, 2, attention=True),
     "gaze_resnet50": lambda name: _resnet(name, (3, 4, 6, 3), bottleneck=True, classes=2),
 }
 
