@@ -9,6 +9,7 @@ checks a config.json, `build` makes the operators, `count` the parameters by ari
 
 from pimsim.trace.llm.build import (
     WEIGHT_DTYPES,
+    Types,
     decode_trace,
     expert_rows,
     prefill_trace,
@@ -20,6 +21,7 @@ from pimsim.trace.llm.count import parameters
 __all__ = [
     "WEIGHT_DTYPES",
     "LlmConfig",
+    "Types",
     "decode_trace",
     "expert_rows",
     "load_config",

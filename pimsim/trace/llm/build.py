@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from pimsim.errors import TraceError, suggest
 from pimsim.trace.llm.config import LlmConfig
@@ -16,7 +16,15 @@ _QUANTISED = re.compile(r"w(4|8|16)a(8|16)(?:kv(4|8|16))?", re.ASCII)
 _OF_BITS = {"4": "int4", "8": "int8", "16": "bf16"}
 
 
-def quantised(name: str) -> dict[str, str]:
+class Types(TypedDict):
+    """Types of a model's tensors, as arguments of the traces."""
+
+    weight_dtype: str
+    activation_dtype: str
+    kv_dtype: str
+
+
+def quantised(name: str) -> Types:
     """The three types behind a name such as `w4a16`, `w8a8` or `w4a16kv8`, as arguments of the traces.
 
     Numbers are bits: 4 int4, 8 int8, 16 bf16. Without `kv` the cache has the type of the activations.
