@@ -30,7 +30,7 @@ PUBLISHED = {
     "ir_resnet50": (43_590_848, 6.3093, 0, (53, 0, 1)),
     "ir_resnet100": (65_156_160, 12.0896, 0, (103, 0, 1)),
     "gaze_resnet18": (11_177_538, 1.8136, 0, (20, 0, 1)),
-    # The same and, by hand, 4 maps of 512 x 512 with biases over 49 pixels, and two products of 49 x 49 x 512.
+    # And, by hand, 4 maps of 512 x 512 with biases over 49 pixels, and two products of 49 x 49 x 512.
     "gaze_attention_resnet18": (11_177_538 + 4 * (512 * 512 + 512), 1.8674, 0.0025, (20, 0, 3)),
     "gaze_resnet50": (23_512_130, 4.0871, 0, (53, 0, 1)),
 }
