@@ -121,10 +121,11 @@ def read_pytorch(path: str | os.PathLike[str], *, skip_unknown: bool = False) ->
         inside = call.parent is not None and covered[call.parent]
         plain = _plain(call.name)
         made: list[_Step] | None = None
+        dtype = ""
         if not inside and plain in _KNOWN:
             try:
-                made = _KNOWN[plain](call)
                 dtype = _dtype(call)
+                made = _KNOWN[plain](call)
             except _Unusable as problem:
                 if number not in callers:
                     name = f"{call.name} ({problem})"

@@ -191,6 +191,14 @@ def test_unknown_operators_are_named_and_counted(tmp_path):
     assert len(read.trace.operators) == 1
 
 
+def test_a_known_operator_of_an_unknown_type_is_counted(tmp_path):
+    double = event("aten::mm", 0, 1, [[2, 3], [3, 4]], ["double", "double"])
+    bare = event("aten::mm", 5, 1, [[2, 3], [3, 4]])
+    read = read_pytorch(profile(tmp_path, [double, bare, *LINEAR]), skip_unknown=True)
+    assert read.skipped == {"aten::mm (of type double)": 1, "aten::mm (without a type)": 1}
+    assert [op.name.split(".")[1] for op in read.trace.operators] == ["linear"]
+
+
 def test_an_execution_trace(tmp_path):
     def node(number, name, caller, shapes, kind="Tensor(float)"):
         inputs = {"values": [], "shapes": shapes, "types": [kind] * len(shapes), "strides": []}
