@@ -179,7 +179,7 @@ def test_batched_products_norms_and_the_rest(tmp_path):
 
 def test_unknown_operators_are_named_and_counted(tmp_path):
     novel = [event("aten::novel", 100 + 10 * i, 1, [[2]], ["float"]) for i in range(3)]
-    path = profile(tmp_path, [*LINEAR, *novel, event("aten::mm", 200, 1)])
+    path = profile(tmp_path, [*LINEAR, *novel, event("aten::mm", 200, 1, [], ["float"])])
     with pytest.raises(
         TraceError,
         match=r"traceEvents\[3\]: unknown operators: aten::mm \(without shapes\) x 1, aten::novel x 3; "
