@@ -26,8 +26,8 @@ from pimsim.trace.vision import vision_model
 STEP = FaceStep(backbone="ir_resnet100", batch=512, identities=85_742, loss="unpg")
 TRAINER = "tpu-like-128x128"
 PHONE_NPU = "mobile-64x64"
-SLICE = 8  # pictures that the backbone works on at once: 64 slices a step
-BATCHES = (1, 2, 4, 8, 64, 512)
+SLICE = 4  # pictures that the backbone works on at once: 128 slices a step
+BATCHES = (1, 4, 8, 512)
 IDENTITIES = (10_000, 85_742, 1_000_000, 10_000_000)
 CAPACITIES_GB = (16, 32, 80)
 DERIVED = "derived from github.com/Jung-Jun-Uk/UNPG: B = 512, d = 512, 85 742 identities, IR-ResNet-100"

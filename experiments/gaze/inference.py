@@ -9,14 +9,15 @@ from experiments.gaze.angles import angular_error, synthetic_gaze
 from pimsim.checks import Check, Tolerance
 from pimsim.devices import NpuSpec, part
 from pimsim.devices.npu.network import run_network
-from pimsim.quant.plan import RATIOS, low_channels
+from pimsim.quant.plan import low_channels
 from pimsim.report.curves import line_chart
 from pimsim.report.report import Report
 from pimsim.trace.vision import vision_model
 
-MODELS = ("gaze_resnet18", "gaze_attention_resnet18", "gaze_resnet50")
+MODELS = ("gaze_attention_resnet18", "gaze_resnet50")
 PLATFORMS = ("dnnweaver2-32x32", "mobile-64x64")
 GROUP = 32
+RATIOS = (0.0, 0.5, 1.0)
 SAMPLES = 20_000
 COUNTED = "counted by running torchvision's ResNets with two outputs"
 
