@@ -1,4 +1,4 @@
-"""`pimsim run`, `trace` and `methods`: models on machines."""
+"""`pimsim run` and `methods`: models on machines."""
 
 from __future__ import annotations
 
@@ -113,61 +113,6 @@ def _add_figures(result: Result, folder: Path) -> None:
         title = f"{result.summary['model']}, {result.summary['method']}: layer {layer} of prefill"
         drawn = figures.timeline([(title, result.spans)], layer=layer, phase="prefill")
         figures.save(drawn, folder / "timeline")
-
-
-@app.command(
-    epilog="Examples: pimsim trace --model llama-3.2-1b --prompt 128 | "
-    "pimsim trace --model llama-3.2-3b --context 512 --dtype int8 --out step.jsonl.gz"
-)
-def trace(
-    model: Annotated[str, typer.Option(help="A model that ships with pimsim, or a config.json.")],
-    prompt: Annotated[int | None, typer.Option(min=1, help="Trace the prefill of that many tokens.")] = None,
-    context: Annotated[
-        int | None, typer.Option(min=0, help="Trace one decode step with that many tokens before it.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="Type of the weights, such as bf16, int8, int4.")] = "bf16",
-    out: Annotated[Path | None, typer.Option(help="Write the trace file (gzip if it ends in .gz).")] = None,
-    as_json: Json = False,
-) -> None:
-    """Show what a model computes: operators, FLOPs and bytes by kind; write it as a trace file.
-
-    Give either --prompt (prefill) or --context (one decode step).
-    """
-    if (prompt is None) == (context is None):
-        raise typer.BadParameter("give either --prompt or --context", param_hint="'--prompt' / '--context'")
-    import pandas as pd
-
-    from pimsim.report.report import json_text, records
-    from pimsim.report.tables import print_frame
-    from pimsim.trace import decode_trace, load_config, prefill_trace, write_trace
-
-    config = load_config(model)
-    if prompt is not None:
-        made = prefill_trace(config, prompt, weight_dtype=dtype)
-    else:
-        made = decode_trace(config, context or 0, weight_dtype=dtype)
-    kinds = list(dict.fromkeys(op.kind for op in made.operators))
-    rows = []
-    for kind in kinds:
-        costs = [made.cost(op) for op in made.operators if op.kind == kind]
-        flops, read, written = (
-            sum(cost.flops for cost in costs),
-            sum(cost.bytes_read for cost in costs),
-            sum(cost.bytes_written for cost in costs),
-        )
-        rows.append((kind, len(costs), flops, read, written))
-    total = [sum(int(row[i]) for row in rows) for i in range(1, 5)]
-    names = ["kind", "operators", "flops", "read_bytes", "written_bytes"]
-    frame = pd.DataFrame([*rows, ("total", *total)], columns=names)
-    if out is not None:
-        write_trace(made, out)
-    if as_json:
-        said = {"name": made.name, "parameters": made.parameters(), "digest": made.digest()}
-        typer.echo(json_text(said | {"operators": records(frame)}))
-        return
-    screen = console()
-    print_frame(frame, f"{made.name}: {made.parameters():,} parameters, weights {dtype}", screen)
-    note(screen, f"Written to {out}" if out is not None else "")
 
 
 @app.command(epilog="Example: pimsim methods")

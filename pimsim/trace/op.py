@@ -41,6 +41,7 @@ ELEMENTWISE_FLOPS = {
     "tanh": 1,
     "sigmoid": 3,  # exp, add, divide
     "rope": 3,  # two multiplies and an add
+    "softcap": 3,  # divide, tanh, multiply
     "silu": 4,  # sigmoid and a multiply
     "silu_mul": 5,  # silu(gate) * up
     "gelu": 8,  # tanh form
@@ -131,10 +132,13 @@ class Operator:
                  attrs stride, padding, dilation (an integer or two), groups
     attention    inputs q (M, heads * head_dim), k and v (>= context, kv_heads * head_dim); output as q;
                  attrs heads, kv_heads, head_dim, context (tokens in sight of the last query), causal;
-                 one sequence; softmax included; q holds the last M of the `context` positions
-    norm         inputs x (..., H), weights (H,); output (..., H), of the last rows where it has fewer
+                 one sequence; softmax included; q holds the last M of the `context` positions;
+                 optional window, with causal: a query sees so many tokens at most, its own included
+    norm         inputs x (..., H), weights (H,); output (..., H), of the last rows where it has fewer;
+                 optional groups: parts of a row normed by themselves, weights (H / groups,)
     softmax      one input, one output of the same shape
-    elementwise  any inputs and outputs; attrs function (see ELEMENTWISE_FLOPS)
+    elementwise  any inputs and outputs; attrs function (see ELEMENTWISE_FLOPS); optional active: output
+                 elements that it computes, where the others are only passed on
     reduce       one input, one output with fewer elements
     gather       inputs table (V, H), optional indices; output (rows, H); attrs rows
     copy         input i goes into output i, which may be larger: the rest of it stays as it was
@@ -359,9 +363,16 @@ def _attention(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
             f"{_label(op)}: {m} queries but context={context}: it counts the queries' own tokens too"
         )
     _output(op, outs[0], q.shape)
-    # Query i (from 0) of M sees context - M + i + 1 keys, so the masked half is not counted.
-    pairs = m * (context - m) + m * (m + 1) // 2 if causal else m * context
-    seen = dtype_bytes(context * width, k.dtype) + dtype_bytes(context * width, v.dtype)
+    window = _int(op, "window", 1) if "window" in op.attrs else context
+    if window < context and not causal:
+        raise TraceError(f"{_label(op)}: window={window} without causal")
+    # Query i (from 0) of M sees context - M + i + 1 keys, at most `window`: what is masked is not counted.
+    pairs = m * context
+    if causal:
+        partial = max(0, min(m, window - (context - m)))  # queries that see less than a whole window
+        pairs = partial * (context - m) + partial * (partial + 1) // 2 + (m - partial) * window
+    rows = min(context, window + m - 1)
+    seen = dtype_bytes(rows * width, k.dtype) + dtype_bytes(rows * width, v.dtype)
     return Cost(flops=4 * heads * head_dim * pairs, bytes_read=q.bytes + seen, bytes_written=outs[0].bytes)
 
 
@@ -372,9 +383,13 @@ def _norm(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
         raise TraceError(
             f"{_label(op)}: wanted an output of rows as in the input, got {_shape(y)} from {_shape(x)}"
         )
+    groups = _int(op, "groups", 1) if "groups" in op.attrs else 1
+    if x.shape[-1] % groups:
+        raise TraceError(f"{_label(op)}: rows of {x.shape[-1]} do not divide into groups={groups}")
     for weight in ins[1:]:
-        if weight.shape != x.shape[-1:]:
-            raise TraceError(f"{_label(op)}: wanted weights of shape {x.shape[-1:]}, got {_shape(weight)}")
+        if weight.shape != (x.shape[-1] // groups,):
+            wanted = (x.shape[-1] // groups,)
+            raise TraceError(f"{_label(op)}: wanted weights of shape {wanted}, got {_shape(weight)}")
     return Cost(
         flops=NORM_FLOPS * y.elements,
         bytes_read=dtype_bytes(y.elements, x.dtype) + _total(ins[1:]),
@@ -394,6 +409,10 @@ def _elementwise(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
         raise TraceError(f"{_label(op)}: attribute function={function!r}: wanted a name")
     _known(_label(op), "function", function, ELEMENTWISE_FLOPS)
     elements = sum(tensor.elements for tensor in outs)
+    if "active" in op.attrs:
+        if _int(op, "active", 0) > elements:
+            raise TraceError(f"{_label(op)}: active={op.attrs['active']} of {elements} elements")
+        elements = op.attrs["active"]
     return Cost(
         flops=ELEMENTWISE_FLOPS[function] * elements, bytes_read=_total(ins), bytes_written=_total(outs)
     )

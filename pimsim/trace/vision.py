@@ -3,14 +3,18 @@
     model = vision_model("resnet50")
     model.parameters, model.macs, model.layers[0]
 
-Definitions: torchvision 0.28 (ResNet, MobileNetV2) and timm 1.0 (ViT, DeiT, Swin); ResNet-20 for CIFAR
-is that of the ResNet paper, shortcuts without weights. A layer is a convolution, a linear map, a batched
-product (attention) or work of a vector unit; batch norms are folded into convolutions but their parameters
-count.
+Definitions: torchvision 0.28 (ResNet, MobileNetV2) and timm 1.0 (ViT, DeiT, Swin, EfficientNet-Lite);
+ResNet-20 for CIFAR is that of the ResNet paper, shortcuts without weights; the face networks `ir_resnet*` are
+those of Jung-Jun-Uk/UNPG models/iresnet.py, the gaze networks are ResNets with two outputs; that
+with attention is a choice of ours, as CauGE (arXiv 2408.16964) publishes no shapes. A layer is a
+convolution, a linear map, a batched product (attention) or work of a vector unit; batch norms (of
+`ir_resnet*` also those before a convolution) are folded into convolutions but their parameters count. A
+PReLU has no layer of its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -105,12 +109,17 @@ class _Builder:
         groups: int = 1,
         norm: bool = True,
         bias: bool = False,
+        extra: int = 0,
         stream: str = "",
         writes: str = "",
     ) -> int:
+        """extra: parameters of norms before it and of its activation."""
         out = (side + 2 * padding - kernel) // stride + 1
         parameters = (
-            out_ch * in_ch // groups * kernel**2 + (2 * out_ch if norm else 0) + (out_ch if bias else 0)
+            out_ch * in_ch // groups * kernel**2
+            + (2 * out_ch if norm else 0)
+            + (out_ch if bias else 0)
+            + extra
         )
         kind = "depthwise" if groups == in_ch and groups > 1 else "conv"
         self.layers.append(
@@ -205,7 +214,10 @@ class _Builder:
         self.product(f"{name}.mix", batch, tokens, dim, tokens)
 
 
-def _resnet(name: str, depths: tuple[int, ...], bottleneck: bool) -> VisionModel:
+def _resnet(
+    name: str, depths: tuple[int, ...], bottleneck: bool, classes: int = 1000, *, attention: bool = False
+) -> VisionModel:
+    """attention: one head over the pixels of the last map, with linear maps for q, k, v and the result."""
     b = _Builder()
     side = b.conv("conv1", 224, 3, 64, 7, stride=2, padding=3, writes="stem")
     b.vector("maxpool", "pool", side, 64, out=(side + 2 - 3) // 2 + 1)
@@ -233,9 +245,36 @@ def _resnet(name: str, depths: tuple[int, ...], bottleneck: bool) -> VisionModel
                 )
             b.vector(f"{at}.add", "add", out, wide)
             side, channels, stream = out, wide, new
+    if attention:
+        b.linear("attention.qkv", side * side, channels, 3 * channels, stream=stream)
+        b.attention("attention", 1, side * side, channels)
+        b.linear("attention.proj", side * side, channels, channels, writes=stream)
+        b.vector("attention.add", "add", side, channels)
     b.vector("avgpool", "pool", side, channels, out=1)
-    b.linear("fc", 1, channels, 1000, stream=stream)
+    b.linear("fc", 1, channels, classes, stream=stream)
     return VisionModel(name=name, input_size=224, layers=tuple(b.layers))
+
+
+def _ir_resnet(name: str, depths: tuple[int, ...]) -> VisionModel:
+    b = _Builder()
+    side = b.conv("conv1", 112, 3, 64, 3, padding=1, extra=64, writes="stem")
+    channels, stream = 64, "stem"
+    for stage, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512), strict=True), 1):
+        for block in range(depth):
+            at, new = f"layer{stage}.{block}", f"stage{stage}"
+            stride = 2 if block == 0 else 1
+            before = 2 * channels  # the norm in front
+            b.conv(f"{at}.conv1", side, channels, width, 3, padding=1, extra=before + width, stream=stream)
+            out = b.conv(f"{at}.conv2", side, width, width, 3, stride=stride, padding=1, writes=new)
+            if block == 0:
+                b.conv(
+                    f"{at}.downsample.0", side, channels, width, 1, stride=stride, stream=stream, writes=new
+                )
+            b.vector(f"{at}.add", "add", out, width)
+            side, channels, stream = out, width, new
+    b.linear("fc", 1, channels * side * side, 512)
+    norms = 2 * channels + 2 * 512  # before the linear layer and of the embedding
+    return VisionModel(name=name, input_size=112, layers=tuple(b.layers), other_parameters=norms)
 
 
 def _cifar_resnet(name: str, depth: int) -> VisionModel:
@@ -287,6 +326,48 @@ def _mobilenet_v2(name: str) -> VisionModel:
     b.vector("avgpool", "pool", side, 1280, out=1)
     b.linear("classifier.1", 1, 1280, 1000)
     return VisionModel(name=name, input_size=224, layers=tuple(b.layers))
+
+
+def _efficientnet_lite(name: str, size: int, width: float, depth: float) -> VisionModel:
+    """EfficientNet without squeeze and excitation; stem, head and the depth of both ends are not scaled."""
+    b = _Builder()
+    side = b.conv("conv_stem", size, 3, 32, 3, stride=2, padding=1, writes="block0")
+    channels, number, stream = 32, 0, "block0"
+    stages = (
+        (1, 16, 1, 1, 3),
+        (6, 24, 2, 2, 3),
+        (6, 40, 2, 2, 5),
+        (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5),
+        (6, 192, 4, 2, 5),
+        (6, 320, 1, 1, 3),
+    )
+    for stage, (expand, base, repeats, first, kernel) in enumerate(stages):
+        out = max(8, int(base * width + 4) // 8 * 8)
+        for i in range(repeats if stage in (0, 6) else math.ceil(repeats * depth)):
+            number += 1
+            at, hidden, stride = f"blocks.{stage}.{i}", channels * expand, first if i == 0 else 1
+            new = stream if stride == 1 and channels == out else f"block{number}"
+            if expand > 1:
+                b.conv(f"{at}.conv_pw", side, channels, hidden, 1, stream=stream)
+            side = b.conv(
+                f"{at}.conv_dw",
+                side,
+                hidden,
+                hidden,
+                kernel,
+                stride=stride,
+                padding=kernel // 2,
+                groups=hidden,
+            )
+            b.conv(f"{at}.conv_pwl", side, hidden, out, 1, writes=new)
+            if new == stream:
+                b.vector(f"{at}.add", "add", side, out)
+            channels, stream = out, new
+    b.conv("conv_head", side, channels, 1280, 1, stream=stream)
+    b.vector("avgpool", "pool", side, 1280, out=1)
+    b.linear("classifier", 1, 1280, 1000)
+    return VisionModel(name=name, input_size=size, layers=tuple(b.layers))
 
 
 def _vit(name: str, dim: int, heads: int) -> VisionModel:
@@ -365,6 +446,15 @@ _MODELS: dict[str, Callable[[str], VisionModel]] = {
     "swin_base": lambda name: _swin(name, 128, (2, 2, 18, 2), (4, 8, 16, 32)),
     "cifar_resnet20": lambda name: _cifar_resnet(name, 20),
     "cifar_resnet56": lambda name: _cifar_resnet(name, 56),
+    "efficientnet_lite0": lambda name: _efficientnet_lite(name, 224, 1.0, 1.0),
+    "efficientnet_lite1": lambda name: _efficientnet_lite(name, 240, 1.0, 1.1),
+    "efficientnet_lite2": lambda name: _efficientnet_lite(name, 260, 1.1, 1.2),
+    "ir_resnet34": lambda name: _ir_resnet(name, (3, 4, 6, 3)),
+    "ir_resnet50": lambda name: _ir_resnet(name, (3, 4, 14, 3)),
+    "ir_resnet100": lambda name: _ir_resnet(name, (3, 13, 30, 3)),
+    "gaze_resnet18": lambda name: _resnet(name, (2, 2, 2, 2), bottleneck=False, classes=2),
+    "gaze_attention_resnet18": lambda name: _resnet(name, (2, 2, 2, 2), False, 2, attention=True),
+    "gaze_resnet50": lambda name: _resnet(name, (3, 4, 6, 3), bottleneck=True, classes=2),
 }
 
 

@@ -281,3 +281,31 @@ def test_the_summary_has_the_totals():
     text = one("matmul", [tensor("x", 4, 8), tensor("w", 6, 8, role="weight")], [tensor("y", 4, 6)]).summary()
     assert text.splitlines()[0] == "t: 1 operators, 3 tensors"
     assert "parameters 48, weights 96 B" in text
+
+
+def test_a_window_bounds_the_keys_that_are_read():
+    # Queries 3, 4, 5 of six see the windows {2, 3}, {3, 4}, {4, 5}: 6 pairs over 4 rows of K and V.
+    flops, read, _ = numbers(attention(3, 6, window=2))
+    assert flops == 2 * 2 * 4 * 8 * 6
+    assert read == 3 * 32 * 2 + 2 * 4 * 16
+    assert numbers(attention(3, 6, window=6)) == numbers(attention(3, 6))
+    with pytest.raises(TraceError, match="window=2 without causal"):
+        attention(3, 6, window=2, causal=False)
+    with pytest.raises(TraceError, match="attribute window is 0: wanted an integer >= 1"):
+        attention(3, 6, window=0)
+
+
+def test_norm_of_the_parts_of_a_row():
+    x, w = tensor("x", 2, 16), tensor("w", 4)
+    assert numbers(one("norm", [x, w], [tensor("y", 2, 16)], groups=4)) == (4 * 32, 2 * 32 + 2 * 4, 2 * 32)
+    with pytest.raises(TraceError, match=r"wanted weights of shape \(16,\), got 'w' \(4,\)"):
+        one("norm", [x, w], [tensor("y", 2, 16)])
+    with pytest.raises(TraceError, match="rows of 16 do not divide into groups=3"):
+        one("norm", [x, w], [tensor("y", 2, 16)], groups=3)
+
+
+def test_elements_that_are_only_passed_on_cost_nothing():
+    x, y = tensor("x", 2, 16), tensor("y", 2, 16)
+    assert numbers(one("elementwise", [x], [y], function="rope", active=24)) == (3 * 24, 64, 64)
+    with pytest.raises(TraceError, match="active=33 of 32 elements"):
+        one("elementwise", [x], [y], function="rope", active=33)

@@ -22,7 +22,22 @@ PUBLISHED = {
     "swin_base": (87_768_224, 15.4309, 0.3048, (1, 0, 100)),
     "cifar_resnet20": (269_722, 0.0406, 0, (19, 0, 1)),
     "cifar_resnet56": (853_018, 0.1255, 0, (55, 0, 1)),
+    "efficientnet_lite0": (4_652_008, 0.3852, 0, (33, 16, 1)),
+    "efficientnet_lite1": (5_416_680, 0.6002, 0, (43, 21, 1)),
+    "efficientnet_lite2": (6_092_072, 0.8597, 0, (43, 21, 1)),
+    # By running models/iresnet.py of Jung-Jun-Uk/UNPG, and torchvision's ResNets with two outputs.
+    "ir_resnet34": (34_139_328, 4.4596, 0, (37, 0, 1)),
+    "ir_resnet50": (43_590_848, 6.3093, 0, (53, 0, 1)),
+    "ir_resnet100": (65_156_160, 12.0896, 0, (103, 0, 1)),
+    "gaze_resnet18": (11_177_538, 1.8136, 0, (20, 0, 1)),
+    # And, by hand, 4 maps of 512 x 512 with biases over 49 pixels, and two products of 49 x 49 x 512.
+    "gaze_attention_resnet18": (11_177_538 + 4 * (512 * 512 + 512), 1.8674, 0.0025, (20, 0, 3)),
+    "gaze_resnet50": (23_512_130, 4.0871, 0, (53, 0, 1)),
 }
+
+
+def test_every_network_has_published_figures():
+    assert set(vision_models()) == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -1,0 +1,70 @@
+"""What the importers share: files of bounded size, numbers of bounded size, complaints with a position."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pimsim.errors import TraceError
+from pimsim.trace.op import Trace
+
+MOST = 2**31 - 1
+"""The largest size of one axis that an importer takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A trace and the operators that were left out: name -> how often."""
+
+    trace: Trace
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The content of a file, decompressed by the suffix .gz; more than `limit` bytes are refused unread."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot read the file: {error.strerror or error}") from error
+    if path.suffix == ".gz" and len(content) <= limit:
+        try:
+            unpacked = zlib.decompressobj(wbits=31)
+            content = unpacked.decompress(content, limit + 1)
+            if len(content) <= limit and not unpacked.eof:
+                raise TraceError(
+                    f"{path}: the compressed file is cut off after {len(content)} bytes of content"
+                )
+        except (zlib.error, gzip.BadGzipFile) as error:
+            raise TraceError(f"{path}: the compressed file is damaged ({error})") from None
+    if len(content) > limit:
+        raise TraceError(f"{path}: more than {limit:,} bytes: not read")
+    return content
+
+
+def read_lines(path: str | os.PathLike[str], limit: int) -> list[str]:
+    """The lines of a text file of at most `limit` bytes."""
+    content = read_bytes(path, limit)
+    try:
+        return content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TraceError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
+
+
+def whole(text: str, where: str, name: str, least: int = 1, most: int = MOST) -> int:
+    """A whole number from text."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20 and least <= int(digits) <= most):
+        raise TraceError(f"{where}: {name} {short(text)}: wanted a whole number from {least} to {most}")
+    return int(digits)
+
+
+def short(value: object) -> str:
+    """`repr` of a value, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
