@@ -51,8 +51,8 @@ def devices(draw):
     cfg[e.C_TIMEOUT] = draw(st.sampled_from([0, 0, 20, 300])) if cfg[e.C_CAP] == 0 else 0
     cfg[e.C_POSTPONE] = draw(st.sampled_from([0, 0, 1, 8]))
     if cfg[e.C_REFRESH]:
-        # Twice as often with same-bank refresh, of which a quarter would take longer than its interval.
-        often = 2 if cfg[e.C_REFRESH] == e.SAME_BANK else 4
+        # Twice as often with refreshes of some banks, of which a quarter would take longer than its interval.
+        often = 4 if cfg[e.C_REFRESH] == e.ALL_BANK else 2
         cfg[e.C_REFI] = draw(st.integers(int(cfg[e.C_REFI]) // often, int(cfg[e.C_REFI])))
     return cfg, table
 

@@ -22,6 +22,7 @@ from pimsim.devices.dram.config import read_config
 from pimsim.devices.dram.stream import MAX_STREAMS, Bench, MemoryConfig, Phase, Stream, run_stream
 from pimsim.devices.rules import RD
 from pimsim.devices.spec import AtLeast
+from pimsim.errors import SpecError
 from pimsim.placement import AddressMapping
 
 CONFIGS = Path(__file__).parents[1] / "reference" / "dram" / "configs"
@@ -62,6 +63,8 @@ def small(spec, columns, interval_ns):
     for name in ("REFI", "REFIpb"):
         if name in timings:
             timings[name] = AtLeast(ns=round(spec.timings[name].ns * scale), ck=0)
+    if spec.family == "lpddr4":  # whose banks are refreshed tRFCpb apart
+        timings["REFIpb"] = AtLeast(ns=2 * spec.timings["RFCpb"].ns)
     density = spec.density_gbit * columns * g.burst_length / g.columns
     return replace(spec, name=f"small {spec.name}", geometry=geometry, timings=timings, density_gbit=density)
 
@@ -360,3 +363,22 @@ def test_one_stream_alone():
     run = run_stream(spec, Controller(refresh="none"), mapping, plain(10**7, 64))
     assert run.counts["RD"] == 10**7
     assert run.cycles == pytest.approx(4 * 10**7, rel=1e-3)  # four clocks a burst at the peak
+
+
+def test_refreshes_that_leave_no_time_are_refused_and_found():
+    spec = PARTS["lpddr4-3200-8gb-x16"]
+    often = replace(spec, name="often", timings=spec.timings | {"REFIpb": AtLeast(ns=140)})
+    mapping = AddressMapping.parse("row:16 bank:3 column:6", spec.geometry.burst_bytes)
+    config = MemoryConfig(
+        spec=spec, controller=Controller(refresh="per_bank"), channels=1, mappings=(mapping,)
+    )
+    # tRFCpb 140 ns of an 8 Gb channel, 224 clocks of 0.625 ns, is also the distance of two refreshes.
+    with pytest.raises(
+        SpecError, match="often: refresh='per_bank': one of a rank falls due every 224 clocks"
+    ):
+        Bench(replace(config, spec=often))
+    bench = Bench(config)
+    bench.channels.cfg[e.C_REFI] = 200  # past the check
+    bench.start(plain(1000, spec.geometry.burst_bytes), (0,))
+    with pytest.raises(SpecError, match="no command can issue any more"):
+        bench.advance(FOR_EVER)

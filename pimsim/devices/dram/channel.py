@@ -136,6 +136,17 @@ def configure(spec: DramSpec, controller: Controller) -> NDArray[np.int64]:
         if not n.has("REFIsb"):
             raise SpecError(f"{spec.name}: family {spec.family} has no same-bank refresh (no timing REFIsb)")
         cfg[e.C_REFI] = n.REFIsb
+    command = {"all_bank": "REFAB", "per_bank": "REFPB", "same_bank": "REFSB"}.get(controller.refresh)
+    apart = [
+        rule.wait
+        for rule in rules_of(spec)
+        if rule.scope == "rank" and command in rule.after and command in rule.before
+    ]
+    if command and cfg[e.C_REFI] <= max(apart, default=0):
+        raise SpecError(
+            f"{spec.name}: refresh={controller.refresh!r}: one of a rank falls due every {cfg[e.C_REFI]} "
+            f"clocks but takes {max(apart)}; no time is left for requests"
+        )
     most = POSTPONED.get(spec.family, OTHERS_POSTPONED)
     if controller.postpone > most:
         raise SpecError(

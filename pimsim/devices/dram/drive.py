@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pimsim.compiled import compiled
 from pimsim.devices.dram.engine import (
     NEVER,
+    X_MAINT_LEN,
     Channels,
     accept,
     step,
@@ -219,6 +220,8 @@ def advance_to(
                 if out[0] >= 0 and out[0] & 1:
                     a = out[0] >> 1
                     _return(g, a, out[1] + g.par[a, P_PATH])
+                if s.scalar[c, X_MAINT_LEN] >= s.maint.shape[1]:
+                    return -1  # refreshes fall due faster than they go: nothing else ever will
                 if wake[c] == t + 1:
                     for k in range(running.shape[0]):
                         a = running[k]
