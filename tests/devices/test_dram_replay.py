@@ -205,7 +205,7 @@ def test_channels_run_like_channels_alone():
     assert done.reads == sum(each.reads for each in alone)
     peak = 2 * DDR4.peak_bytes_per_s / 1e9
     assert done.share_of_peak == pytest.approx(done.bandwidth_gbps / peak)
-    assert replay_requests(both, DDR4, channels=2).summary() == done.summary() | {"mapping": done.mapping}
+    assert replay_requests(both, DDR4, channels=2, log=True).summary() == done.summary()
 
 
 # Blocks
