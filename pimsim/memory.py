@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pimsim.devices.dram.stream import Bench, Stream, sustained
 from pimsim.devices.pim.program import Gemv, HostDrive, ProgramTime, host_clocks, time_program
-from pimsim.devices.rules import COMMANDS
+from pimsim.devices.rules import command_counts
 from pimsim.errors import PlanError, suggest
 from pimsim.system import System
 
@@ -100,8 +100,7 @@ class Memory:
         before = self.bench.channels.counts[0].copy()
         end = self.bench.run_program(gemv.commands, *host_clocks(self.system.dram, host))
         used = self.bench.channels.counts[0] - before
-        counts = {name: int(k) for name, k in zip(COMMANDS, used, strict=True) if k}
-        return self._time(end) - int(self.env.now), counts
+        return self._time(end) - int(self.env.now), command_counts(used)
 
     def _add(self, flow: Flow) -> Flow:
         self.flows.append(flow)

@@ -2,46 +2,12 @@
 
 from dataclasses import replace
 
-from pimsim.devices.currents import Currents, Rail
+from pimsim.devices.catalog.lpddr5x import currents_16gb
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 
 _SOURCE = (
     "JESD209-5B bank-group mode, CKR 4:1, set 0, DBI and link ECC off; refresh of a {density} Gb channel "
     "from its table 235; activate to write as activate to read (the shorter value came with LPDDR5X)"
-)
-
-_BURST = 6400 / 7500  # bursts at constant energy a bit: current above standby goes with the data rate
-_CURRENTS_6400_16GB_X16 = Currents(
-    source="estimate: Micron 16 Gb LPDDR5X (Y52P, rev. H, table 18, x16 at 7500 MT/s in bank-group mode, as "
-    "quoted by a public power model), bursts scaled to 6400 MT/s; IDD51 in proportion to LPDDR4, VDDQ in "
-    "standby as its IDD3NQ",
-    data_rate_mtps=6400,
-    density_gbit=16,
-    dq_bits=16,
-    rails=(
-        Rail(
-            name="VDD1",
-            volts=1.8,
-            IDD0=3.8,
-            IDD2N=1.5,
-            IDD3N=2.8,
-            IDD4R=2.8 + (18.0 - 2.8) * _BURST,
-            IDD4W=2.8 + (16.5 - 2.8) * _BURST,
-            IDD5B=205 * 10 / 90,
-        ),
-        Rail(
-            name="VDD2H",
-            volts=1.05,
-            IDD0=53,
-            IDD2N=32.5,
-            IDD3N=40,
-            IDD4R=40 + (390 - 40) * _BURST,
-            IDD4W=40 + (265 - 40) * _BURST,
-            IDD5B=205,
-        ),
-        Rail(name="VDD2L", volts=0.9, IDD0=0.2, IDD2N=0.2, IDD3N=0.2, IDD4R=0.2, IDD4W=0.2, IDD5B=0.2),
-        Rail(name="VDDQ", volts=0.5, IDD0=0.6, IDD2N=0.6, IDD3N=0.6, IDD4R=111.9, IDD4W=0.6, IDD5B=0.6),
-    ),
 )
 
 LPDDR5_6400_16GB_X16 = DramSpec(
@@ -86,7 +52,7 @@ LPDDR5_6400_16GB_X16 = DramSpec(
         "CS": 2,  # idle clocks of the bus between ranks
         "WCKPST": 1,  # data clock runs on after a burst
     },
-    currents=_CURRENTS_6400_16GB_X16,
+    currents=currents_16gb(6400),
 )
 
 LPDDR5_6400_16GB_X16_2R = replace(

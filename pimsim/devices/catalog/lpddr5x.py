@@ -6,8 +6,8 @@ from pimsim.devices.currents import Currents, Rail
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 
 
-def _currents(data_rate_mtps: int) -> Currents:
-    """Currents of a 16 Gb die: bursts at constant energy a bit from those measured at 7500 MT/s."""
+def currents_16gb(data_rate_mtps: int) -> Currents:
+    """Currents of a 16 Gb LPDDR5 or LPDDR5X die: bursts at the energy a bit measured at 7500 MT/s."""
     burst = data_rate_mtps / 7500
     return Currents(
         source="estimate: Micron 16 Gb LPDDR5X (Y52P, rev. H, table 18, x16 at 7500 MT/s in bank-group mode, "
@@ -86,7 +86,7 @@ LPDDR5X_8533_16GB_X16 = DramSpec(
         "CS": 2,  # idle clocks of the bus between ranks
         "WCKPST": 1,  # data clock runs on after a burst
     },
-    currents=_currents(8533),
+    currents=currents_16gb(8533),
 )
 
 LPDDR5X_8533_8GB_X16 = replace(
@@ -122,7 +122,7 @@ LPDDR5X_9600_16GB_X16 = replace(
         "FAW": AtLeast(ns=13.32),
     },
     latencies_ck=LPDDR5X_8533_16GB_X16.latencies_ck | {"RL": 25, "WL": 14},
-    currents=_currents(9600),
+    currents=currents_16gb(9600),
 )
 
 LPDDR5X_PIM_8533 = PimSpec(

@@ -39,7 +39,6 @@ from pimsim.devices.rules import (
     ACT2,
     CAS_RD,
     CAS_WR,
-    COMMANDS,
     PRE,
     PREA,
     RD,
@@ -48,6 +47,7 @@ from pimsim.devices.rules import (
     REFPB,
     WR,
     WRA,
+    command_counts,
 )
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
@@ -595,7 +595,7 @@ def replay(
         accepted=accepted,
         done=done,
         cycles=last + 1,
-        counts={name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k},
+        counts=command_counts(channel.counts[0]),
         row_hits=int(machines.scalar[X_ROW_HITS]),
         log=command_log(channel) if channel.cfg[e.C_LOG] else None,
     )

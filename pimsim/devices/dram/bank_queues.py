@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from pimsim.compiled import decorator
 from pimsim.devices.dram import channel as ch
 from pimsim.devices.dram import engine as e
-from pimsim.devices.rules import CODE, COMMANDS
+from pimsim.devices.rules import CODE, command_counts
 from pimsim.devices.spec import DramSpec
 from pimsim.errors import SpecError, suggest
 
@@ -149,7 +149,7 @@ def replay(
         accepted=accepted,
         done=done,
         cycles=last + 1,
-        counts={name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k},
+        counts=command_counts(channel.counts[0]),
         row_hits=int(q.x[X_ROW_HITS]),
         log=ch.command_log(channel) if channel.cfg[e.C_LOG] else None,
     )

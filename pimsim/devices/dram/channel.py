@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram import open_loop
-from pimsim.devices.rules import ACT1, COMMANDS, LPDDR4_BUS_CK, RuleTable, compile_rules, rules_of
+from pimsim.devices.rules import (
+    ACT1,
+    COMMANDS,
+    LPDDR4_BUS_CK,
+    RuleTable,
+    command_counts,
+    compile_rules,
+    rules_of,
+)
 from pimsim.devices.spec import Clocks, DramGeometry, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.mapping import AddressMapping
@@ -280,7 +288,7 @@ def replay(
         accepted=accepted,
         done=done,
         cycles=int(host.at[open_loop.H_LAST]) + 1,
-        counts=command_counts(channel),
+        counts=command_counts(channel.counts[0]),
         row_hits=int(channel.scalar[0, e.X_ROW_HITS]),
         log=command_log(channel) if channel.cfg[e.C_LOG] else None,
     )
@@ -289,11 +297,6 @@ def replay(
 def pack(bank: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
     """Coordinates in one number each, as `lookup_tables` packs them (channel 0)."""
     return bank << 8 | column << 20 | row << 36
-
-
-def command_counts(channel: e.Channels) -> dict[str, int]:
-    """Commands issued so far on the first channel, by name."""
-    return {name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k}
 
 
 def why_stuck(channel: e.Channels, request: int, host: open_loop.Host) -> str:

@@ -29,7 +29,6 @@ from pimsim.devices.dram.channel import (
     Controller,
     Replayed,
     build,
-    command_counts,
     command_log,
     lookup_tables,
     why_stuck,
@@ -38,6 +37,7 @@ from pimsim.devices.dram.config import ReferenceConfig
 from pimsim.devices.dram.controllers import CONTROLLERS, AnyController
 from pimsim.devices.dram.energy import Energy, run_energy
 from pimsim.devices.dram.requests import Requests, read_blocks, read_trace
+from pimsim.devices.rules import command_counts
 from pimsim.devices.spec import DramGeometry, DramSpec
 from pimsim.errors import SpecError
 from pimsim.placement.mapping import AddressMapping
@@ -316,7 +316,7 @@ def _stats_from(channel: e.Channels, host: open_loop.Host) -> _Stats:
         latencies=host.latencies,
         row_hits=int(channel.scalar[0, e.X_ROW_HITS]),
         row_conflicts=int(channel.scalar[0, e.X_CONFLICTS]),
-        counts=command_counts(channel),
+        counts=command_counts(channel.counts[0]),
     )
 
 

@@ -17,7 +17,7 @@ from pimsim.devices.dram import drive as d
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram import skip as repeating
 from pimsim.devices.dram.channel import Controller, build, lookup_tables
-from pimsim.devices.rules import COMMANDS, PREA
+from pimsim.devices.rules import PREA, command_counts
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.mapping import AddressMapping
@@ -279,7 +279,7 @@ def run_stream(
     counts = bench.channels.counts.sum(axis=0)
     return Streamed(
         cycles=cycles,
-        counts={name: int(k) for name, k in zip(COMMANDS, counts, strict=True) if k},
+        counts=command_counts(counts),
         row_hits=int(bench.channels.scalar[:, e.X_ROW_HITS].sum()),
         skipped=bench.skipped,
     )

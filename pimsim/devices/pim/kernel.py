@@ -25,6 +25,7 @@ from pimsim.devices.rules import (
     WRAB,
     WRACC,
     WRREG,
+    command_counts,
     compile_rules,
     rules_of,
 )
@@ -227,7 +228,7 @@ def time_kernel(
         skip=skip,
     )  # fmt: skip
     clocks, issued = end - begin, channel.counts[0] - before
-    counts = {name: int(k) for name, k in zip(COMMANDS, issued, strict=True) if k}
+    counts = command_counts(issued)
     ranks = dram.geometry.ranks
     due = 0
     if controller.refresh != "none":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pimsim.devices.dram import drive
 from pimsim.devices.dram.channel import Controller, build
 from pimsim.devices.pim.kernel import UNHINDERED, HostDrive, host_clocks
-from pimsim.devices.rules import ACTAB, COMMANDS, MACAB, MODE, PREA, RDRES, WRREG
+from pimsim.devices.rules import ACTAB, COMMANDS, MACAB, MODE, PREA, RDRES, WRREG, command_counts
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
@@ -213,7 +213,7 @@ def time_program(
     return ProgramTime(
         clocks=clocks,
         seconds=clocks * dram.tck_fs * 1e-15,
-        counts={name: int(k) for name, k in zip(COMMANDS, channel.counts[0], strict=True) if k},
+        counts=command_counts(channel.counts[0]),
         lost_ck={name: int(v) for name, v in zip(LOSSES, lost, strict=False)},
     )
 

@@ -44,6 +44,7 @@ from pimsim.devices.rules.rule import (
     WRREG,
     Rule,
     RuleTable,
+    command_counts,
     compile_rules,
 )
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
@@ -84,6 +85,7 @@ __all__ = [
     "WRREG",
     "Rule",
     "RuleTable",
+    "command_counts",
     "compile_rules",
     "pim_rules",
     "rules_of",

@@ -35,6 +35,11 @@ ACTAB, MACAB, WRREG, RDRES, MODE, REFSB = range(12, 18)
 WRAB, EWAB, AFAB, WRACC = range(18, 22)
 
 
+def command_counts(counts: NDArray[np.int64]) -> dict[str, int]:
+    """Commands by name of an array that counts them by number, those never issued left out."""
+    return {name: int(k) for name, k in zip(COMMANDS, counts, strict=True) if k}
+
+
 @dataclass(frozen=True)
 class Rule:
     """`before` waits `wait` clocks from the `window`-th last `after` in the same `scope`.
