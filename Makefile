@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench legality clean
+.PHONY: help venv demo test test-extras lint bench legality clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 venv: $(STAMP)  ## Make the virtual environment, with exact versions
 
@@ -19,11 +20,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
+$(EXTRAS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev,all]'
+	@touch $@
+
 demo: $(STAMP)  ## Reproduce the figures of PIM-SHERPA under out/pim-sherpa
 	$(BIN)/pimsim reproduce pim-sherpa --out out/pim-sherpa
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest -q -n auto
+
+test-extras: $(EXTRAS_STAMP)  ## Run the tests that need optional dependencies
+	$(BIN)/python -m pytest -q -n auto -m extra
 
 lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff check .
