@@ -125,15 +125,14 @@ def _products(
             f"{dtype} need {needed} rows of every bank but {dram.geometry.rows} are there; use more channels "
             "or a shorter context"
         )
-    ends = pim.mode_accesses if pim.protocol == "lockstep" else 0  # mode changes that only the ends need
-    last = len(product.commands) - ends
-    parts = [product.commands[:ends]]
+    first, last = product.head, len(product.commands) - product.tail
+    parts = [product.commands[:first]]
     for turn in range(turns):
-        body = product.commands[ends:last].copy()
+        body = product.commands[first:last].copy()
         body[body[:, m.G_ROW] >= 0, m.G_ROW] += base_row + turn * head_rows
         parts.append(body)
     parts.append(product.commands[last:])
-    data = [product.data[:ends], *[product.data[ends:last]] * turns, product.data[last:]]
+    data = [product.data[:first], *[product.data[first:last]] * turns, product.data[last:]]
     idle = turns * side - shape.kv_heads
     notes = (f"{shape.kv_heads} KV heads take the time of {turns * side}: {side} at once",) * (idle > 0)
     kernel = replace(

@@ -165,12 +165,11 @@ def _in_layout(
             f"{g.rows} are there; use more channels or a smaller matrix"
         )
     held = lockstep_gemv(pim, layout, rows, cols, dtype, fences=fences)
-    mode = pim.mode_accesses
-    body = held.commands[mode : len(held.commands) - mode]
-    commands, data = held.commands, held.data
+    commands, data, end = held.commands, held.data, len(held.commands) - held.tail
     if batch > 1:
-        commands = np.concatenate([commands[:mode], np.tile(body, (batch, 1)), commands[:mode]])
-        data = np.concatenate([data[:mode], np.tile(data[mode : len(held.data) - mode], batch), data[:mode]])
+        body = np.tile(commands[held.head : end], (batch, 1))
+        commands = np.concatenate([commands[: held.head], body, commands[end:]])
+        data = np.concatenate([data[: held.head], np.tile(data[held.head : end], batch), data[end:]])
     whole = layout.tiles(rows) * layout.tile_rows
     note = (
         f"{rows} rows are computed as {whole}: a tile is {layout.tile_rows} rows; {whole} would take as long"
@@ -178,7 +177,8 @@ def _in_layout(
     return Kernel(
         operation="gemv", dtype=dtype, channels=layout.channels, commands=commands, data=data,
         operand_bytes=rows * cols * bits // 8 * batch, units=g.banks, unit_bytes=g.burst_bytes,
-        notes=(note,) * (rows < whole), shape={"rows": rows, "cols": cols, "batch": batch},
+        head=held.head, tail=held.tail, notes=(note,) * (rows < whole),
+        shape={"rows": rows, "cols": cols, "batch": batch},
     )  # fmt: skip
 
 

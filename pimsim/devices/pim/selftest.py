@@ -14,8 +14,8 @@ from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
 
 Array = np.ndarray[Any, Any]
-_RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8, "fp8": 1, "bf16": 1, "fp16": 1}
-TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
+_RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8}
+TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5, "w8a16fp": 1e-5}
 """Largest difference of floating-point types, as a share of the largest sum of products without signs."""
 
 
@@ -64,10 +64,14 @@ def random_operands(
         held, inputs = (functional.bf16_bits(rng.uniform(-1, 1, size)) for size in ((n, k), (batch, k)))
         w, x = functional.bf16_values(held), functional.bf16_values(inputs)
         return held, inputs, w.astype(np.float64), x.astype(np.float64)
-    if dtype == "fp8":
-        codes = [rng.integers(0, 120, size).astype(np.uint8) for size in ((n, k), (batch, k))]
-        w, x = (functional.FP8_VALUES[code] for code in codes)
-        return codes[0], codes[1], w.astype(np.float64), x.astype(np.float64)
+    if dtype in ("fp8", "w8a16fp"):
+        held = rng.integers(0, 120, (n, k)).astype(np.uint8)
+        w = functional.FP8_VALUES[held].astype(np.float64)
+        if dtype == "w8a16fp":
+            inputs = functional.bf16_bits(rng.uniform(-1, 1, (batch, k)))
+            return held, inputs, w, functional.bf16_values(inputs).astype(np.float64)
+        inputs = rng.integers(0, 120, (batch, k)).astype(np.uint8)
+        return held, inputs, w, functional.FP8_VALUES[inputs].astype(np.float64)
     top = _RANGES[dtype]
     k += k % 2 if dtype == "w4a4" else 0
     w = rng.integers(-top, top, (n, k)).astype(np.int64)
