@@ -160,3 +160,14 @@ def test_validate_prints_causes_and_medians(capsys):
     assert code == 0
     cases = json.loads(out)["cases"]
     assert {"case", "quantity", "ours", "reference", "error", "cause"} == set(cases[0])
+
+
+def test_an_activation_runs_on_data_and_is_refused_elsewhere(capsys):
+    shape = ("--rows", "100", "--cols", "1500", "--channels", "2", "--activation", "tanh", "--check")
+    code, out, _ = run(capsys, "gemv", "--pim", "gddr6-aim", *shape)
+    assert code == 0
+    assert "AFAB" in out
+    assert "on data: right" in " ".join(out.split())
+    code, _, err = run(capsys, "gemv", "--pim", "hbm-pim-2000", *shape)
+    assert code == 2
+    assert "no table of a function" in " ".join(err.replace("│", " ").split())

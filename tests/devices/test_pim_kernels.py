@@ -87,6 +87,17 @@ def test_an_output_of_gddr6_aim():
     assert together[3] - together[2] == 12 + 32 + 56 + 63 * 2 + 3 + 2 == 231
 
 
+def test_an_activation_of_gddr6_aim():
+    # After the last MAC: to the precharge 12, precharge 32, activate to a lookup 86; it ends like a MAC.
+    plain, active = (
+        timed("gddr6-aim", 16, 1024, channels=1, reuse=1, activation=function) for function in ("", "relu")
+    )
+    assert active.clocks - plain.clocks == 12 + 32 + 86
+    assert active.counts["AFAB"] == 1
+    # Two pieces of the input: only the whole sum passes the function.
+    assert timed("gddr6-aim", 16, 2048, channels=1, activation="relu").counts["AFAB"] == 1
+
+
 def test_inputs_of_several_rows_are_written_at_once():
     # LPDDR5X-9600: 16 sums a unit, so a row holds 4 bursts of each of 16 outputs; int8 inputs of a row are
     # 4 bursts, and 2 KB of registers hold those of 16 rows. 4096 columns are 32 rows.
@@ -403,8 +414,19 @@ def test_errors_say_what_is_wrong_and_what_to_do():
     with pytest.raises(SpecError, match="lpddr5x-pim-8533: weights of .* use more channels"):
         compile_gemv(UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), 1 << 18, 1 << 17,
                      "bf16", channels=1)  # fmt: skip
-    with pytest.raises(SpecError, match="gddr6-aim has no operation 'add'; known: gemv, mul"):
+    with pytest.raises(SpecError, match="gddr6-aim has no operation 'add': .*EWADD adds in the controller"):
         compile_elementwise(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), "add", 8, "bf16")
+    with pytest.raises(SpecError, match="lpddr5x-pim-8533 has no operation 'relu': its units are published"):
+        compile_elementwise(
+            UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), "relu", 8, "bf16"
+        )
+    with pytest.raises(SpecError, match="hbm-pim-2000 has no operation 'softmax'; known: gemv, add"):
+        compile_elementwise(hbm, dram, "softmax", 8, "fp16")
+    with pytest.raises(SpecError, match="hbm-pim-2000: activation='relu'; its units have no table"):
+        compile_gemv(hbm, dram, 8, 8, "fp16", activation="relu")
+    with pytest.raises(SpecError, match="gddr6-aim: activation='rely'; did you mean 'relu'?"):
+        compile_gemv(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), 8, 8, "bf16",
+                     activation="rely")  # fmt: skip
     with pytest.raises(SpecError, match="relu with elements=0"):
         compile_elementwise(hbm, dram, "relu", 0, "fp16")
     with pytest.raises(SpecError, match="sits in 'hbm2-pim-2000-2gb-x64', not in"):

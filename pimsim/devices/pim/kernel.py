@@ -75,6 +75,7 @@ class Kernel:
     units, unit_bytes: units that work at once in a channel, and bytes that one takes in a command.
     lookahead, quiet: as `machine.run_program` has them.
     head, tail: commands at its start and end that a chain of such kernels needs only once.
+    activation: function that results pass, "": none.
     notes: what the caller should know, such as units that this shape leaves idle.
     """
 
@@ -91,6 +92,7 @@ class Kernel:
     quiet: int = NEVER
     head: int = 0
     tail: int = 0
+    activation: str = ""
     notes: tuple[str, ...] = ()
     shape: dict[str, int] = field(default_factory=dict)
 
