@@ -69,8 +69,8 @@ HBM_PIM_2000 = PimSpec(
     setup_writes=5,
     channels=64,
     unit_energy=UnitEnergy(
-        source="estimate: ISCA 2021 (S. Lee et al.) has the energy of a bit that the units take in 3.5 times "
-        "below that of a bit over the pins",
+        source="estimate: the energy of a bit that the units take in is 3.5 times below that of a bit over "
+        "the pins (S. Lee et al., ISCA 2021; second hand)",
         share=1 / 3.5,
     ),
 )
