@@ -182,6 +182,7 @@ def test_an_activation_runs_on_data_and_is_refused_elsewhere(capsys):
         ("hbm-pim-2000", "scale-shift", "host reads the operands in order"),
         ("hbm-pim-2400", "sum", "sum of 20,000 elements"),
         ("gddr6-aim", "mul", "EWAB"),
+        ("gddr6-aim", "add", "the controller adds (EWADD)"),
         ("lpddr5-aim", "sum", "the host adds 32 sums"),
         ("lpddr5x-pim-9600", "sum", "a product with ones"),
     ],

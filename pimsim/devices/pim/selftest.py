@@ -158,10 +158,10 @@ def check_elementwise(
     exact: Array
     if pim.protocol == "global_buffer":
         a, b = (functional.bf16_bits(rng.uniform(-2, 2, elements)) for _ in range(count))
-        ours = functional.bf16_values(buffer_data.multiply_on_data(pim, dram, kernel, a, b))
-        exact = functional.bf16_values(
-            functional.bf16_bits(functional.bf16_values(a) * functional.bf16_values(b))
-        )
+        ours = functional.bf16_values(buffer_data.vectors_on_data(pim, dram, kernel, a, b))
+        left, right = functional.bf16_values(a), functional.bf16_values(b)
+        done = left * right if operation == "mul" else left + right
+        exact = functional.bf16_values(functional.bf16_bits(done))
     else:
         operands = tuple(rng.uniform(-2, 2, elements).astype(np.float16) for _ in range(count))
         ours = paired_data.elementwise_on_data(pim, dram, kernel, operands, (2.5, -1.0))
