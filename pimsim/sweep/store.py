@@ -49,6 +49,11 @@ def compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def sweep_id(sweep: Sweep) -> str:
+    """16 hex digits of a sweep's definition and of the code that runs it."""
+    return hashlib.sha256(f"{code_digest()} {compact(sweep.definition())}".encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One result as it is kept. tables: name -> SHA-256 of its Parquet file."""
@@ -247,8 +252,7 @@ class Store:
 
     def register(self, sweep: Sweep, points: Iterable[Point], keys: Iterable[str]) -> str:
         """Note which points a sweep has; returns its id, a digest of its definition and code."""
-        text = compact(sweep.definition())
-        name = hashlib.sha256(f"{code_digest()} {text}".encode()).hexdigest()[:16]
+        text, name = compact(sweep.definition()), sweep_id(sweep)
         rows = [(name, p.number, key, compact(p.shown)) for p, key in zip(points, keys, strict=True)]
         with self._writing():
             self.file.execute("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (name, sweep.name, text))

@@ -50,7 +50,12 @@ def table(store: Store, sweep: str | None = None) -> pd.DataFrame:
     axes = list(dict.fromkeys(a for n in wanted for _, _, shown in store.points(n)[:1] for a in shown))
     outputs = {name for row in rows for name in row if name not in (*LEAD, *axes)}
     columns = ["sweep", "point", *axes, "status", "error", *sorted(outputs, key=_rank)]
-    return pd.DataFrame([{name: row.get(name) for name in columns} for row in rows], columns=columns)
+    frame = pd.DataFrame([{name: row.get(name) for name in columns} for row in rows], columns=columns)
+    for name in columns:
+        values = [value for row in rows if (value := row.get(name)) is not None]
+        if values and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+            frame[name] = frame[name].astype("Int64")  # whole numbers stay whole beside missing ones
+    return frame
 
 
 def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
@@ -70,7 +75,7 @@ def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
 
 
 def _missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and np.isnan(value))
+    return value is None or str(value) == "<NA>" or (isinstance(value, float) and np.isnan(value))
 
 
 def pareto(frame: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
@@ -78,7 +83,7 @@ def pareto(frame: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
 
     Rows with a missing value are never chosen.
     """
-    values = frame[list(objectives)].to_numpy(float)
+    values = frame[list(objectives)].to_numpy(float, na_value=np.nan)
     best: np.ndarray = ~np.isnan(values).any(axis=1)
     order: np.ndarray = np.lexsort(values.T[::-1])
     kept: list[int] = []
