@@ -9,17 +9,19 @@ millions of commands.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import simpy
-from numpy.typing import NDArray
 
 from pimsim.devices.dram.stream import Bench, Stream, sustained
 from pimsim.devices.pim.program import Gemv, HostDrive, ProgramTime, host_clocks, time_program
 from pimsim.devices.rules import command_counts
 from pimsim.errors import PlanError, suggest
+from pimsim.reuse import Kept
 from pimsim.system import System
 
 FIDELITIES = ("sampled", "step")
@@ -86,19 +88,23 @@ class Memory:
         if self.bench is not None and flow.stream is not None:
             self.bench.stretch(flow.number, factor)
 
-    def program(self, gemv: Gemv, host: HostDrive) -> tuple[int, dict[str, int]]:
-        """(picoseconds, commands of one channel) of a PIM program that starts now, alone on the channels."""
+    def program(
+        self, shape: tuple[int, int, str, int], gemv: Callable[[], Gemv], host: HostDrive
+    ) -> tuple[int, dict[str, int]]:
+        """(picoseconds, commands of one channel) of a PIM program that starts now, alone on the channels.
+
+        shape: n, k, type and padded rows of the product; gemv: compiles it, only called if it must run.
+        """
         if any(flow.stream is not None for flow in self.flows):
             raise PlanError(
                 "a PIM operation was started while threads use memory: the mode change stops them"
             )
         if self.bench is None:
-            shape = (gemv.n, gemv.k, gemv.dtype, gemv.pad_rows_to)
-            timed = _program_time(self.system, gemv.commands, shape, host)
+            timed = _program_time(self.system, shape, gemv, host)
             return round(timed.clocks * self.tck_fs / 1000), timed.counts
         self._catch_up(self._clock(int(self.env.now)))
         before = self.bench.channels.counts[0].copy()
-        end = self.bench.run_program(gemv.commands, *host_clocks(self.system.dram, host))
+        end = self.bench.run_program(gemv().commands, *host_clocks(self.system.dram, host))
         used = self.bench.channels.counts[0] - before
         return self._time(end) - int(self.env.now), command_counts(used)
 
@@ -175,15 +181,19 @@ class Memory:
         return until, ended
 
 
-_PROGRAMS: dict[tuple[Any, ...], ProgramTime] = {}
+_PROGRAMS: Kept[ProgramTime] = Kept(
+    "program time",
+    most=1024,
+    to_text=lambda timed: json.dumps(asdict(timed)),
+    from_text=lambda text: ProgramTime(**json.loads(text)),
+)
 
 
 def _program_time(
-    system: System, commands: NDArray[Any], key: tuple[Any, ...], host: HostDrive
+    system: System, shape: tuple[int, int, str, int], gemv: Callable[[], Gemv], host: HostDrive
 ) -> ProgramTime:
     """Time of a program from a fresh channel, kept by what determines it."""
-    assert system.pim is not None
-    full = (system.key, host, *key)
-    if full not in _PROGRAMS:
-        _PROGRAMS[full] = time_program(system.dram, system.pim, system.controller, commands, host)
-    return _PROGRAMS[full]
+    dram, pim, controller = system.dram, system.pim, system.controller
+    assert pim is not None
+    key = (repr((dram, pim, controller, system.layout, system.fence_ns is not None)), host, shape)
+    return _PROGRAMS.get(key, lambda: time_program(dram, pim, controller, gemv().commands, host))

@@ -9,14 +9,13 @@ own memory traffic beyond the caches (they fit for the prompts of the reproduced
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 from pimsim.devices.cache import CacheLevel, simulate
 from pimsim.devices.dram.stream import Phase, Stream
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 from pimsim.placement.layout import PimLayout
+from pimsim.reuse import kept
 
 MR, NR = 8, 8
 """Rows of activations and of weights that one pass of the GEMM kernel holds in registers."""
@@ -39,7 +38,7 @@ def _level(spec: CacheSpec) -> CacheLevel:
     )
 
 
-@lru_cache(maxsize=1024)
+@kept(most=1024, to_text=repr, from_text=float)
 def weight_passes(
     core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool
 ) -> float:
