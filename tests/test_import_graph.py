@@ -13,7 +13,7 @@ LAYERS = [
     {"trace"},
     {"placement"},
     {"devices"},
-    {"system", "memory"},
+    {"system", "memory", "engines"},
     {"methods"},
     {"run", "result"},
     {"quant", "serving", "sweep"},
