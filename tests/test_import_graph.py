@@ -13,7 +13,7 @@ LAYERS = [
     {"trace"},
     {"placement"},
     {"devices"},
-    {"system", "memory"},
+    {"system", "machine", "memory"},
     {"methods"},
     {"run", "result"},
     {"quant", "serving", "sweep"},
