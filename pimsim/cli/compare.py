@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     from pimsim.report.explain import Comparison
@@ -82,3 +82,35 @@ def _draw(made: Comparison, path: Path) -> None:
         waterfall(steps, start=start, end=f"B: {names[1]}", title=title, x_label="time (s)"),
         path.with_suffix(""),
     )
+
+
+@app.command(epilog="Example: pimsim report out/ddb out/owr --out report.html")
+def report(
+    saved: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs (run --out), of reports (reproduce --out), or above them."),
+    ],
+    out: Annotated[Path, typer.Option(help="The HTML file.", metavar="FILE")] = Path("report.html"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show saved runs and reports as one HTML page: charts to hover, filter and zoom; no network needed.
+
+    Several runs are held side by side, each explained against the first.
+    """
+    from pimsim.report.inputs import read_inputs
+    from pimsim.report.page import write_page
+    from pimsim.report.progress import bar
+    from pimsim.report.report import json_text
+
+    with bar(f"Writing {out}", quiet) as advance:
+        advance(0.1, "reading")
+        inputs = read_inputs(saved)
+        advance(0.5, "drawing")
+        write_page(inputs, out)
+    size = out.stat().st_size
+    if as_json:
+        names = {"runs": list(inputs.runs), "reports": [each.name for each in inputs.reports]}
+        typer.echo(json_text({"file": str(out), "bytes": size} | names))
+        return
+    note(console(), f"Written to {out} ({size / 1e6:.1f} MB); open it in a browser.")

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pimsim.report.figures import SPARE_COLOURS, SPARE_MARKERS, _legend, _need, _styled
+from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
+from pimsim.report.figures import _legend, _need, _styled
 
 
 @_styled
