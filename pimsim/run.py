@@ -18,16 +18,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import simpy
+from numpy.typing import NDArray
 
 from pimsim.devices import cpu as host
+from pimsim.devices.dram.activity import bank_activity
 from pimsim.devices.dram.channel import command_log
 from pimsim.devices.dram.stream import Stream
 from pimsim.devices.pim.program import Gemv, gemv
 from pimsim.errors import PlanError
+from pimsim.machine import describe
 from pimsim.memory import FIDELITIES, Flow, Memory
 from pimsim.methods import Method, load_method
 from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector, chain
-from pimsim.result import Result, capacity_bytes, csv_bytes, manifest, table, write_file
+from pimsim.result import OPTIONAL, Result, capacity_bytes, csv_bytes, manifest, table, write_file
 from pimsim.reuse import Kept
 from pimsim.reuse import reuse as reusing
 from pimsim.system import System, load_system
@@ -58,11 +61,12 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """What running a segment gave: its duration, spans from its start, and counted quantities."""
+    """What running a segment gave: its duration, spans and traffic from its start, counted quantities."""
 
     duration_ps: int
     spans: tuple[Span, ...]
     counters: tuple[tuple[tuple[str, str, str], int], ...]
+    traffic: tuple[tuple[int, ...], ...] = ()
 
 
 class _Core:
@@ -311,6 +315,7 @@ def _sampled_segment(system: System, segment: Segment) -> Segments:
             duration_ps=int(runner.env.now),
             spans=tuple(runner.spans),
             counters=tuple(sorted(runner.counters.items())),
+            traffic=tuple(runner.memory.traffic),
         )
 
     return _SEGMENTS.get((system.key, segment.tasks), run)
@@ -318,11 +323,12 @@ def _sampled_segment(system: System, segment: Segment) -> Segments:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An executed plan: duration, spans (columns as in a Result) and counters."""
+    """An executed plan: duration, spans, counters and traffic (columns as in a Result)."""
 
     duration_ps: int
     spans: pd.DataFrame
     counters: dict[tuple[str, str, str], float]
+    traffic: NDArray[np.int64]
 
 
 _SPAN_COLUMNS = ("task", "kind", "phase", "layer", "engine", "start_ps", "end_ps")
@@ -347,10 +353,34 @@ def _frame(spans: list[Span], phase: str, layers: list[int], starts: list[int]) 
     )
 
 
+def _repeated(rows: tuple[tuple[int, ...], ...], starts: list[int]) -> NDArray[np.int64]:
+    """Rows of traffic, moved to each of the starts."""
+    once = np.array(rows, np.int64).reshape(len(rows), len(OPTIONAL["traffic"]))
+    moved = np.tile(once, (len(starts), 1))
+    moved[:, :2] += np.repeat(np.array(starts, np.int64), len(once))[:, None]
+    return moved
+
+
+def _thinned(rows: NDArray[np.int64], bins: int = 5000) -> NDArray[np.int64]:
+    """Traffic of a long run: what begins in the same of `bins` equal times is one row a channel."""
+    if len(rows) <= ROW_LIMIT:
+        return rows
+    width = -(-(int(rows[:, 1].max()) + 1) // bins)
+    keys = rows[:, 2] + 1 + (rows[:, 0] // width) * (int(rows[:, 2].max()) + 2)
+    order = np.argsort(keys, kind="stable")
+    rows, first = rows[order], np.flatnonzero(np.diff(keys[order], prepend=-1))
+    made = np.add.reduceat(rows, first)
+    made[:, 2] = rows[first, 2]
+    made[:, 0], made[:, 6] = np.minimum.reduceat(rows[:, 0], first), np.maximum.reduceat(rows[:, 6], first)
+    made[:, 1] = np.maximum.reduceat(rows[:, 1], first)
+    return made
+
+
 def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps: int = 0) -> Run:
     """Execute a plan from `start_ps`. With a runner every repetition is stepped on its channels."""
     frames: list[pd.DataFrame] = []
     counters: Counter[tuple[str, str, str]] = Counter()
+    traffic = [np.zeros((0, len(OPTIONAL["traffic"])), np.int64)]
     now = start_ps
     for segment in plan.segments:
         layers = [segment.first_layer + i if segment.first_layer >= 0 else -1 for i in range(segment.times)]
@@ -358,15 +388,18 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
             once = _sampled_segment(system, segment)
             starts = [now + i * once.duration_ps for i in range(segment.times)]
             frames.append(_frame(list(once.spans), plan.phase, layers, starts))
+            traffic.append(_repeated(once.traffic, starts))
             for key, value in once.counters:
                 counters[key] += value * segment.times
             now += once.duration_ps * segment.times
         else:
             for layer in layers:
                 runner.spans.clear()
+                runner.memory.traffic.clear()
                 before = Counter(runner.counters)
                 runner.run(segment, layer)
                 frames.append(_frame(runner.spans, plan.phase, [layer], [0]))
+                traffic.append(_repeated(tuple(runner.memory.traffic), [0]))
                 counters.update(runner.counters - before)
             now = int(runner.env.now)
     spans = (
@@ -374,7 +407,9 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
         if frames
         else pd.DataFrame(columns=_SPAN_COLUMNS)
     )
-    return Run(duration_ps=now - start_ps, spans=spans, counters=dict(counters))
+    return Run(
+        duration_ps=now - start_ps, spans=spans, counters=dict(counters), traffic=np.concatenate(traffic)
+    )
 
 
 def _method(method: str | Method) -> Method:
@@ -475,6 +510,7 @@ def simulate(
     report(0.0, "prefill")
     first = run_plan(machine, how.plan(trace, machine), runner)
     frames, counters = [first.spans], Counter(first.counters)
+    traffic = [first.traffic]
     now = first.duration_ps
     rows = len(first.spans)
     for step in range(tokens - 1):
@@ -482,22 +518,28 @@ def simulate(
         if runner is None:
             run = _decode(config, how, machine, prompt + step, weights)
             spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
+            moved = run.traffic + np.array([now, now, 0, 0, 0, 0, 0])
         else:
             run = run_plan(
                 machine, how.plan(_decode_trace(config, prompt + step, weights), machine), runner, now
             )
-            spans = run.spans
+            spans, moved = run.spans, run.traffic
         rows += len(spans)
         if rows > ROW_LIMIT:
             one = ("decode step", "decode", "", -1, "all", now, now + run.duration_ps)
             spans = pd.DataFrame([one], columns=_SPAN_COLUMNS)
+            moved = np.array([[now, now + run.duration_ps, -1, *moved[:, 3:6].sum(axis=0), 0]])
+        traffic.append(moved)
         frames.append(spans.assign(phase=f"decode[{step}]"))
         counters.update(run.counters)
         now += run.duration_ps
     report(1.0, "done")
 
+    activity = table("activity", [])
     if commands is not None and runner is not None and runner.memory.bench is not None:
-        data = csv_bytes(command_log(runner.memory.bench.channels))
+        log = command_log(runner.memory.bench.channels)
+        activity = bank_activity(log, machine.dram)
+        data = csv_bytes(log)
         write_file(commands, gzip.compress(data, mtime=0) if commands.suffix == ".gz" else data)
     total = now * 1e-12
     seconds = first.duration_ps * 1e-12
@@ -528,6 +570,8 @@ def simulate(
         ),
         capacity=capacity,
         summary=summary,
+        traffic=table("traffic", _thinned(np.concatenate(traffic)).tolist()),
+        activity=activity,
         manifest=manifest(
             parts={"system": machine},
             trace_digest=trace.digest(),
@@ -538,5 +582,6 @@ def simulate(
                 "method": how.name,
                 "weights": weights,
             },
-        ),
+        )
+        | {"machine": describe(machine)},
     )

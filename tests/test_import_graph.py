@@ -13,7 +13,7 @@ LAYERS = [
     {"trace"},
     {"placement"},
     {"devices"},
-    {"system", "memory", "engines"},
+    {"system", "machine", "memory", "engines"},
     {"methods"},
     {"run", "result"},
     {"quant", "serving", "sweep"},

@@ -1,4 +1,4 @@
-"""Plain figures of numbers over numbers: lines and grouped bars, one series a colour and marker."""
+"""Plain figures of numbers over numbers: lines, grouped bars, and steps from one number to another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pimsim.report.figures import SPARE_COLOURS, SPARE_MARKERS, _legend, _need, _styled
+from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
+from pimsim.report.figures import _legend, _need, _styled
 
 
 @_styled
@@ -91,4 +92,37 @@ def grouped_bars(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     _legend(fig, handles)
+    return fig
+
+
+@_styled
+def waterfall(frame: pd.DataFrame, *, start: tuple[str, float], end: str, title: str, x_label: str) -> Figure:
+    """Steps from one number to another: a bar for the start, one a row, one for the end.
+
+    frame: columns part (text) and difference, in the order to draw. start: name and number of the first bar;
+    end: name of the last, which is the start plus all differences.
+    """
+    _need(frame, "part", "difference")
+    steps = [float(value) for value in frame["difference"].tolist()]
+    names = [start[0], *(str(name) for name in frame["part"]), end]
+    fig = Figure(figsize=(8.6, 1.3 + 0.36 * len(names)), layout="constrained")
+    axes: Axes = fig.subplots()
+    level, lefts = start[1], [0.0]
+    for step in steps:
+        lefts.append(min(level, level + step))
+        level += step
+    lefts.append(0.0)
+    widths = [start[1], *map(abs, steps), level]
+    colours = ["#555555", *("#D55E00" if step > 0 else "#117733" for step in steps), "#555555"]
+    axes.barh(range(len(names)), widths, 0.62, left=lefts, color=colours)
+    texts = [f"{start[1]:.4g}", *(f"{step:+.3g}" for step in steps), f"{level:.4g}"]
+    for place, (left, width, text) in enumerate(zip(lefts, widths, texts, strict=True)):
+        axes.annotate(text, (left + width, place), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1.15 * max(left + width for left, width in zip(lefts, widths, strict=True)) or 1.0)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
     return fig
