@@ -243,10 +243,14 @@ def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) ->
 def _energy(energy: Energy | None) -> list[tuple[str, str, str]]:
     if energy is None:
         return [("energy", "-", "nJ")]
-    named = {"MACs" if name == "read" else name: pj for name, pj in energy.components_pj.items()}
+    names = {"read": "reads of units and host", "write": "writes of units and host", "io": "data pins"}
     return [
         ("energy (estimate)", f"{energy.total_pj / 1000:.5g}", "nJ"),
-        *((f"energy, {name}", f"{pj / 1000:.5g}", "nJ") for name, pj in named.items() if name != "write"),
+        *(
+            (f"energy, {names.get(name, name)}", f"{pj / 1000:.5g}", "nJ")
+            for name, pj in energy.components_pj.items()
+            if pj
+        ),
         ("energy a bit of weights (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
     ]
 

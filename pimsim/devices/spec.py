@@ -195,6 +195,22 @@ class Clocks:
         return dict(self._values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnitEnergy:
+    """Energy of a unit's column access, its arithmetic included.
+
+    share: of an ordinary burst of its bank (a read for operands, a write for results), without a rail VDDQ or
+      an energy a bit that the part has for the pins. source: where it is from, "estimate: ..." if a guess.
+    """
+
+    source: str
+    share: float
+
+    def __post_init__(self) -> None:
+        if not self.share > 0:
+            raise SpecError(f"unit energy: share={self.share:g}; wanted more than 0")
+
+
 PIM_PROTOCOLS = ("lockstep", "paired_banks", "global_buffer")
 
 
@@ -217,6 +233,7 @@ class PimSpec:
     setup_writes: bursts that program the units before an operation (instructions, scalars).
     timings: datasheet name -> AtLeast, for what the DRAM part has no name for.
     channels: how many channels a usual set-up of the part has.
+    unit_energy: of a column access.
     """
 
     name: str
@@ -236,6 +253,10 @@ class PimSpec:
     setup_writes: int = 0
     timings: dict[str, AtLeast] = field(default_factory=dict)
     channels: int = 4
+    unit_energy: UnitEnergy = UnitEnergy(
+        source="estimate: a burst without the pins; its way to them is too much, the arithmetic left out",
+        share=1.0,
+    )
 
     def __post_init__(self) -> None:
         if self.protocol not in PIM_PROTOCOLS:

@@ -420,7 +420,7 @@ def test_errors_say_what_is_wrong_and_what_to_do():
         compile_elementwise(
             UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), "relu", 8, "bf16"
         )
-    with pytest.raises(SpecError, match="hbm-pim-2000 has no operation 'softmax'; known: gemv, add"):
+    with pytest.raises(SpecError, match="hbm-pim-2000 has no operation 'softmax'; known: add, gemv"):
         compile_elementwise(hbm, dram, "softmax", 8, "fp16")
     with pytest.raises(SpecError, match="hbm-pim-2000: activation='relu'; its units have no table"):
         compile_gemv(hbm, dram, 8, 8, "fp16", activation="relu")

@@ -182,10 +182,22 @@ def clocked(pim: PimSpec) -> Ints:
 _FRESH: dict[tuple[str, str, str], Channels] = {}
 _WAITS: dict[tuple[str, str], Ints] = {}
 """Channels as they are built, and waits between commands, by all that decides them."""
+_SAID: dict[int, tuple[object, str]] = {}
+"""What the last values say, by their identity: saying it takes as long as some hundred commands."""
+
+
+def _say(value: object) -> str:
+    """`repr` of a frozen value."""
+    held = _SAID.get(id(value))
+    if held is None or held[0] is not value:
+        if len(_SAID) >= 64:
+            _SAID.clear()
+        held = _SAID[id(value)] = value, repr(value)
+    return held[1]
 
 
 def _pair_waits(dram: DramSpec, pim: PimSpec) -> Ints:
-    key = repr(dram), repr(pim)
+    key = _say(dram), _say(pim)
     if key not in _WAITS:
         _WAITS[key] = m.pair_waits(compile_rules(rules_of(dram, pim)))
     return _WAITS[key]
@@ -199,7 +211,7 @@ def prepare(
         raise SpecError(
             "PIM programs need all-bank or no refresh: an open all-bank row leaves no bank to refresh"
         )
-    key = (repr(dram), repr(pim), repr(controller))
+    key = (_say(dram), _say(pim), _say(controller))
     if key not in _FRESH:
         _FRESH[key] = build(dram, controller, 1, pim)
     copies: Any = [array.copy() for array in _FRESH[key]]
