@@ -31,7 +31,7 @@ from pimsim.devices.npu.memory import mapping_of
 from pimsim.devices.pim.program import HostDrive
 from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.platform_file import read_platform
-from pimsim.devices.spec import DramGeometry
+from pimsim.devices.spec import Clocks, DramGeometry
 from pimsim.errors import SpecError
 from pimsim.placement.layout import PimLayout
 from pimsim.placement.mapping import AddressMapping
@@ -45,6 +45,7 @@ class System:
     compute_cores: cores (numbers in `cpu.cores`) of the GEMM threads; copy_cores: of the copy threads
       that run beside them; all_cores: of steps that use every thread.
     pad_head: pad the output head in PIM to a power of two of rows, as well as to whole tiles.
+    pim_driver: "cpu" or "gpu", whose accesses trigger PIM steps.
     fence_ns: extra wait of a fence between host accesses that drive PIM; None: no fences needed.
     """
 
@@ -63,6 +64,7 @@ class System:
     fence_ns: float | None = None
     gpu: AcceleratorSpec | None = None
     npu: AcceleratorSpec | NpuSpec | None = None
+    pim_driver: str = "cpu"
 
     def __post_init__(self) -> None:
         for group in ("compute_cores", "copy_cores"):
@@ -77,6 +79,8 @@ class System:
                 f"system {self.name}: PIM unit {self.pim.name} sits in {self.pim.dram!r}, "
                 f"not in {self.dram.name!r}"
             )
+        if self.pim_driver == "gpu" and self.gpu is None:
+            raise SpecError(f"system {self.name}: its GPU is to drive PIM, but it has none")
         self.layout.check(self.pim_mapping)
 
     @cached_property
@@ -128,7 +132,11 @@ class System:
 
     @cached_property
     def host_drive(self) -> HostDrive:
-        """How all cores together trigger PIM steps: their non-cacheable loads, spread over the channels."""
+        """How all cores together trigger PIM steps: their non-cacheable loads, spread over the channels; or
+        how the GPU does, with what it has in flight."""
+        if self.pim_driver == "gpu" and self.gpu is not None:
+            bursts = self.gpu.outstanding_bytes // self.dram.geometry.burst_bytes // self.channels
+            return HostDrive(window=max(1, bursts), path_ns=self.gpu.path_ns, fence_ns=self.fence_ns or 0.0)
         loads = sum(core.nc_outstanding for core in self.cpu.cores)
         window = max(1, loads * LINE_BYTES // self.dram.geometry.burst_bytes // self.channels)
         return HostDrive(window=window, path_ns=self.cpu.path_ns, fence_ns=self.fence_ns or 0.0)
@@ -170,6 +178,7 @@ def build(spec: PlatformSpec, own: Mapping[str, Any] | None = None) -> System:
             fence_ns=spec.fence_ns,
             gpu=find(spec.gpu, AcceleratorSpec) if spec.gpu else None,
             npu=find(spec.npu, AcceleratorSpec, NpuSpec) if spec.npu else None,
+            pim_driver=spec.pim_driver,
         )
     except SpecError as error:
         raise SpecError(f"platform {spec.name}: {error}") from None
@@ -230,3 +239,31 @@ def load_system(name: str) -> System:
 @lru_cache(maxsize=32)
 def _preset(name: str) -> System:
     return build(platform(name))
+
+
+def headline(system: System) -> dict[str, Any]:
+    """What a system is at a glance, units in the names; products of 16 bits, dense, where rates are given."""
+
+    def peak(spec: AcceleratorSpec | NpuSpec | None) -> float | None:
+        if spec is None:
+            return None
+        if isinstance(spec, NpuSpec):
+            return 2e6 * spec.units / spec.mac16_ck / spec.tck_fs
+        return spec.tflops("fp16") * 1e3
+
+    inside = None
+    if system.pim is not None:
+        ccd = Clocks(system.dram).CCD_L * system.dram.tck_fs * 1e-15
+        banks = system.dram.geometry.banks * system.channels * system.pim.units_per_bank
+        inside = banks * system.pim.lanes_bits / 8 / ccd / 1e9
+    return {
+        "system": system.name,
+        "cores": len(system.cpu.cores),
+        "cpu_gflops": system.cpu.peak_gflops,
+        "memory_gb": system.capacity_bytes / 1e9,
+        "channels": f"{system.channels} x {system.dram.name}",
+        "bandwidth_gbps": system.peak_bytes_per_s / 1e9,
+        "gpu_gflops": peak(system.gpu),
+        "npu_gflops": peak(system.npu),
+        "pim_gbps": inside,
+    }

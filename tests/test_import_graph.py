@@ -15,7 +15,7 @@ LAYERS = [
     {"devices"},
     {"system", "machine", "memory", "engines"},
     {"methods"},
-    {"run", "result"},
+    {"run", "run_engine", "run_trace", "result"},
     {"quant", "serving", "sweep"},
     {"validate", "checks"},
     {"report"},

@@ -19,6 +19,7 @@ class PlatformSpec:
       hashed banks, and for a row whole in one bank.
     queue: requests of each direction that a channel's controller holds; beyond 32, writes wait until they
       fill 15/16 of it and then drain to 1/16.
+    pim_driver: who triggers PIM steps: the cores' non-cacheable loads ("cpu") or the GPU's ("gpu").
     pad_head: the output head in PIM is padded to a power of two of rows. fence_ns: see `System`.
     """
 
@@ -37,6 +38,7 @@ class PlatformSpec:
     pad_head: bool = False
     fence_ns: float | None = None
     queue: int = 32
+    pim_driver: str = "cpu"
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -45,6 +47,8 @@ class PlatformSpec:
             raise SpecError(f"platform {self.name}: channels={self.channels}; wanted a power of two")
         if self.queue < 16:
             raise SpecError(f"platform {self.name}: queue={self.queue}; wanted at least 16")
+        if self.pim_driver not in ("cpu", "gpu"):
+            raise SpecError(f"platform {self.name}: pim_driver={self.pim_driver!r}; wanted cpu or gpu")
         if not self.compute_cores:
             raise SpecError(f"platform {self.name}: compute_cores is empty; wanted at least one core")
 

@@ -6,9 +6,11 @@ from two measurements: reads alone, and two bursts read for one written; turnaro
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pimsim.devices import AcceleratorSpec
 from pimsim.devices.cpu import windows
-from pimsim.devices.dram.stream import CANONICAL_STRIDE, Bench, Phase, Stream
+from pimsim.devices.dram.stream import CANONICAL_STRIDE, Bench, MemoryConfig, Phase, Stream
 from pimsim.devices.spec import Clocks
 from pimsim.system import System
 from pimsim.units import ceil_div
@@ -27,7 +29,6 @@ ALIGNMENTS, MEASURED = 3, 2
 MIXES = {"read": 1.0, "mixed": 1.5, "relayout": 2.0}
 """What is measured, and bursts moved for one of the first phase. read: reads alone; mixed: two reads for a
 write; relayout: from PIM-aware to host-friendly places, a write for a read."""
-_RATES: dict[tuple[str, str, str], float] = {}
 
 
 def ports(spec: AcceleratorSpec, burst_bytes: int) -> list[int]:
@@ -109,24 +110,22 @@ def _stream(engine: str, phases: tuple[Phase, ...], window: int, path_ns: float)
 
 def rate(system: System, engine: str, mix: str) -> float:
     """Bytes a second that an engine moves, in both directions."""
-    key = (system.key, engine, mix)
-    if key not in _RATES:
-        firsts = measured(system, streams(system, engine, mix))
-        _RATES[key] = firsts * MIXES[mix] * system.dram.geometry.burst_bytes
-    return _RATES[key]
+    firsts = measured(system.memory, tuple(streams(system, engine, mix)))
+    return firsts * MIXES[mix] * system.dram.geometry.burst_bytes
 
 
-def measured(system: System, asked: list[tuple[Stream, tuple[int, ...]]]) -> float:
+@lru_cache(maxsize=512)
+def measured(memory: MemoryConfig, asked: tuple[tuple[Stream, tuple[int, ...]], ...]) -> float:
     """Bursts a second of the first phases of streams that run together, from idle channels on.
 
     The mean over `ALIGNMENTS` relative positions of streams that have no place of their own, each measured
     over `MEASURED` refresh intervals after one.
     """
-    dram = system.dram
+    dram = memory.spec
     interval, burst = Clocks(dram).REFI, dram.geometry.burst_bytes
     total = 0
     for alignment in range(ALIGNMENTS):
-        bench = Bench(system.memory)
+        bench = Bench(memory)
         numbers = []
         for i, (stream, bases) in enumerate(asked):
             lanes = range(i * len(stream.phases), (i + 1) * len(stream.phases))

@@ -145,6 +145,7 @@ M3_MAX = PlatformSpec(
     compute_cores=tuple(range(12)),
     copy_cores=(12, 13),
     queue=128,
+    pim_driver="gpu",
 )
 IPHONE_15_PRO = PlatformSpec(
     name="iphone-15-pro",
@@ -158,4 +159,5 @@ IPHONE_15_PRO = PlatformSpec(
     compute_cores=(0, 1, 2, 3),
     copy_cores=(4, 5),
     queue=128,
+    pim_driver="gpu",
 )

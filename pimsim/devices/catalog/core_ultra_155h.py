@@ -122,4 +122,5 @@ PLATFORM = PlatformSpec(
     compute_cores=tuple(range(6)),
     copy_cores=(6, 7),
     queue=128,
+    pim_driver="gpu",
 )

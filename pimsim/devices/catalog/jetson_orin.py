@@ -99,4 +99,5 @@ PLATFORM = PlatformSpec(
     compute_cores=tuple(range(10)),
     copy_cores=(10, 11),
     queue=128,
+    pim_driver="gpu",
 )
