@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(help="The sweep, a TOML file.", metavar="FILE", show_default=False)]
 StoreFile = Annotated[Path, typer.Argument(help="The store of results.", metavar="STORE")]
-Jobs = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes; default: one a core.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=0, help="Processes; default: one a core. 0: in this one.")
+]
 DaskAt = Annotated[
     str | None,
     typer.Option("--dask", help="Run on the Dask scheduler at this address, or 'local'.", metavar="ADDRESS"),
@@ -163,11 +165,11 @@ def search(
 
 
 def _executor(jobs: int | None, dask: str | None) -> Executor:
-    from pimsim.sweep.executors import Dask, LocalPool, cores
+    from pimsim.sweep.executors import Dask, InProcess, LocalPool, cores
 
     if dask is not None:
         return Dask(dask, workers=jobs or cores())
-    return LocalPool(jobs or cores())
+    return InProcess() if jobs == 0 else LocalPool(jobs or cores())
 
 
 def _limits(timeout: float | None, memory: str | None) -> Limits:

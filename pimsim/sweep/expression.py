@@ -90,17 +90,17 @@ def read(text: str) -> Expression:
         raise SweepError(f"condition {text!r}, column {column}: cannot be read") from None
     names: set[str] = set()
     try:
-        return Expression(text.strip(), frozenset(names), _Reader(text.strip(), names).node(tree.body, names))
+        value = _Reader(text.strip()).node(tree.body, names)
     except RecursionError:
         raise SweepError(f"condition {text[:40]!r}...: too deep") from None
+    return Expression(text.strip(), frozenset(names), value)
 
 
 class _Reader:
     """Turns the nodes of one condition into functions."""
 
-    def __init__(self, text: str, names: set[str]) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self.names = names
 
     def fail(self, node: ast.AST, said: str) -> NoReturn:
         column = getattr(node, "col_offset", 0) + 1

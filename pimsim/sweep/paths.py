@@ -60,7 +60,8 @@ def paths(system: System) -> dict[str, Any]:
     """Every path of a system with its value now, levers first."""
 
     def walk(at: str, value: Any) -> Iterator[tuple[str, Any]]:
-        yield at, value
+        if value != {}:
+            yield at, value
         for name, held in children(value).items():
             yield from walk(f"{at}.{name}", held)
 
@@ -88,8 +89,8 @@ def check(path: str, value: Any, system: System) -> Any:
 def near(path: str, known: Mapping[str, Any]) -> str:
     """What was probably meant, as the end of a sentence."""
     last = path.rpartition(".")[2].lower()
-    found = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
-    found += [name for name in known if name.rpartition(".")[2].lower() == last and name not in found]
+    found = [name for name in known if name.rpartition(".")[2].lower() == last]
+    found += [name for name in difflib.get_close_matches(path, known, n=3, cutoff=0.6) if name not in found]
     if found:
         return "; did you mean " + " or ".join(map(repr, found[:3])) + "?"
     return "; list all with: pimsim sweep --paths"

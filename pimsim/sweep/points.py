@@ -60,6 +60,8 @@ class Range:
         return self._between(share)
 
     def _between(self, share: float) -> float:
+        if share <= 0 or share >= 1:
+            return self.low if share <= 0 else self.high
         if self.scale == "log":
             value = math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
         else:

@@ -33,8 +33,8 @@ def search(
 ) -> Sweep:
     """Look for points whose objectives are small; returns the sweep of all trials, which the store holds.
 
-    Trials that break a constraint or fail are not told to the sampler as good ones. Optuna is the extra
-    `[search]`; without it a SweepError says how to install it.
+    Trials that break a constraint are not run; they and failed ones count as bad as the worst. Optuna is the
+    extra `[search]`; without it a SweepError says how to install it.
     """
     try:
         import optuna
@@ -50,6 +50,17 @@ def search(
         study = optuna.create_study(
             directions=["minimize"] * len(plan.objectives), sampler=_sampler(optuna, plan)
         )
+    worst: list[float] = []
+
+    def tell(trial: Any, values: list[float] | None) -> None:
+        """Points that are no good count as bad as the worst so far, so that the sampler keeps away."""
+        if values is not None:
+            worst[:] = [max(pair) for pair in zip(worst or values, values, strict=True)]
+        if values or worst:
+            study.tell(trial, values or list(worst))
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
     conditions = sweep.conditions()
     total = Progress(total=plan.trials)
     points: list[Point] = []
@@ -66,7 +77,7 @@ def search(
             missing = {name for c in conditions for name in c.names} - held.keys()
             held |= work.look(settings, missing) if missing else {}
             if not all(condition.holds(held) for condition in conditions):
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                tell(trial, None)
                 total.reused += 1
                 continue
             batch.append(
@@ -92,10 +103,9 @@ def search(
             run_sweep(ready, store, executor=executor, limits=limits, report=say)
         for trial, _, key in batch:
             record = store.get(key)
-            if record is None or record.status != "done":
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                continue
-            study.tell(trial, [_objective(record.outputs, name) for name in plan.objectives])
+            done = record is not None and record.status == "done"
+            outputs = record.outputs if record is not None and done else None
+            tell(trial, [_objective(outputs, name) for name in plan.objectives] if outputs else None)
     if report is not None:
         report(total)
     if not points:

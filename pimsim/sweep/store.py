@@ -253,7 +253,10 @@ class Store:
     def register(self, sweep: Sweep, points: Iterable[Point], keys: Iterable[str]) -> str:
         """Note which points a sweep has; returns its id, a digest of its definition and code."""
         text, name = compact(sweep.definition()), sweep_id(sweep)
-        rows = [(name, p.number, key, compact(p.shown)) for p, key in zip(points, keys, strict=True)]
+        rows = [
+            (name, p.number, key, json.dumps(p.shown, ensure_ascii=False))  # in the order of the axes
+            for p, key in zip(points, keys, strict=True)
+        ]
         with self._writing():
             self.file.execute("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (name, sweep.name, text))
             self.file.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?, ?)", rows)
@@ -429,7 +432,13 @@ _KEPT = "everything finished before is kept"
 def _connect(path: Path, write: bool) -> sqlite3.Connection:
     """A connection that cannot load code; without `write` nothing beside the file need be writable."""
     mode = "rwc" if write else "ro"
-    if not write and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+    effective = os.access in os.supports_effective_ids
+    if not write and not os.access(path.resolve().parent, os.W_OK, effective_ids=effective):
+        if path.with_name(f"{path.name}-wal").exists():
+            raise StoreError(
+                f"{path}: its last results are in {path.name}-wal, which only a writable folder can be read "
+                "with; copy both files to one"
+            )
         mode = "ro&immutable=1"
     file = sqlite3.connect(
         f"file:{quote(str(path.resolve()))}?mode={mode}", uri=True, timeout=WAIT_S, isolation_level=None
