@@ -29,8 +29,22 @@ from pimsim.errors import PlanError
 from pimsim.machine import describe
 from pimsim.memory import FIDELITIES, Flow, Memory
 from pimsim.methods import Method, load_method
-from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector, chain
+from pimsim.methods.plan import (
+    ACCELERATORS,
+    Attention,
+    Copy,
+    Gemm,
+    PimGemv,
+    Placement,
+    Plan,
+    Segment,
+    Task,
+    Vector,
+    chain,
+    move,
+)
 from pimsim.result import OPTIONAL, Result, capacity_bytes, csv_bytes, manifest, table, write_file
+from pimsim.run_engine import copy_streams, cost_of, launch_us, task_streams
 from pimsim.system import System, load_system
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
 from pimsim.trace.op import Trace
@@ -118,6 +132,9 @@ class _Runner:
         cpu, work = self.system.cpu, task.work
         if task.team == "pim":
             yield from self._pim(task, layer)
+            return
+        if task.team in ACCELERATORS:
+            yield from self._accelerator(task, layer)
             return
         numbers = self._team(task.team)
         cost = cpu.create_us * len(numbers) if task.fresh_threads else cpu.wake_us * (len(numbers) > 1)
@@ -267,6 +284,23 @@ class _Runner:
             work.n * work.k * _bits(system, work.dtype) // 8
         )
         self._span(task.name, task.kind, layer, "pim:all banks", begin)
+
+    def _accelerator(self, task: Task, layer: int) -> Any:
+        """A task on the GPU or NPU: its launch, then its streams beside its arithmetic."""
+        if self.fidelity == "step":
+            raise PlanError(f'task {task.name}: tasks on a {task.team} need fidelity "sampled"')
+        begin = int(self.env.now)
+        yield self.env.timeout(round(launch_us(self.system, task.team) * 1e6))
+        if isinstance(task.work, tuple):
+            streams, rest = copy_streams(self.system, task.team, task.work), 0
+        else:
+            cost = cost_of(self.system, task)
+            streams, rest = task_streams(self.system, task.team, cost), cost.time_ps - cost.launch_ps
+        flows = [self.memory.start(stream) for stream in streams] or [self.memory.compute(rest)]
+        for stream in streams:
+            self._count_stream(stream)
+        yield self.env.all_of([flow.done for flow in flows])
+        self._span(task.name, task.kind, layer, task.team, begin)
 
     def _count_stream(self, stream: Stream) -> None:
         read, written = stream.bytes_moved(self.burst)
@@ -452,9 +486,17 @@ def decode_ps(model: str, method: str | Method, context: int, system: System) ->
     return _DECODE_PS[key]
 
 
-def prefill_run(model: str, method: str | Method, prompt: int, system: System) -> Run:
-    """The sampled prefill alone: its duration is the time to first token."""
-    return run_plan(system, _method(method).plan(prefill_trace(load_config(model), prompt), system))
+def prefill_run(
+    model: str | LlmConfig, method: str | Method, prompt: int, system: System, prefill_on: str = "cpu",
+    copies_on_engine: bool = False,
+) -> Run:  # fmt: skip
+    """The sampled prefill alone: its duration is the time to first token.
+
+    prefill_on: cpu, gpu or npu. copies_on_engine: that engine also makes the copies of a method.
+    """
+    config = load_config(model) if isinstance(model, str) else model
+    plan = _method(method).plan(prefill_trace(config, prompt), system)
+    return run_plan(system, plan if prefill_on == "cpu" else move(plan, prefill_on, copies_on_engine))
 
 
 def copy_only_run(model: str, prompt: int, system: System) -> float:
@@ -482,6 +524,7 @@ def simulate(
     tokens: int,
     system: str | System = "exynos2400",
     weights: str = "bf16",
+    prefill_on: str = "cpu",
     fidelity: str = "sampled",
     commands: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
@@ -490,12 +533,15 @@ def simulate(
 
     model: a shipped name or the path of a Hugging Face config.json. weights: type of the weight matrices
     (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). method: a name or
-    a `Method` of your own. The first token comes out of the prefill; each further one is a decode step.
+    a `Method` of your own. prefill_on: cpu, gpu or npu; decode stays where the method has it. The first token
+    comes out of the prefill; each further one is a decode step.
     commands: file for the DRAM command log (CSV, .gz by name), for fidelity "step" only. Errors are
     `PimsimError`s that name what was given.
     """
     if prompt < 1 or tokens < 1:
         raise PlanError(f"prompt={prompt}, tokens={tokens}; wanted at least 1 of each")
+    if prefill_on not in ("cpu", *ACCELERATORS):
+        raise PlanError(f"prefill_on={prefill_on!r}; wanted one of cpu, {', '.join(ACCELERATORS)}")
     if fidelity not in FIDELITIES:
         raise PlanError(f"fidelity {fidelity!r}; wanted one of {', '.join(FIDELITIES)}")
     if commands is not None and fidelity != "step":
@@ -512,7 +558,8 @@ def simulate(
         runner = _Runner(machine, placement, "step", LOG_ROWS if commands is not None else 0)
 
     report(0.0, "prefill")
-    first = run_plan(machine, how.plan(trace, machine), runner)
+    planned = how.plan(trace, machine)
+    first = run_plan(machine, planned if prefill_on == "cpu" else move(planned, prefill_on), runner)
     frames, counters = [first.spans], Counter(first.counters)
     traffic = [first.traffic]
     now = first.duration_ps
@@ -585,6 +632,7 @@ def simulate(
                 "tokens": tokens,
                 "method": how.name,
                 "weights": weights,
+                "prefill_on": prefill_on,
             },
         )
         | {"machine": describe(machine)},

@@ -22,6 +22,7 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
+    log_x: bool = False,
     log_y: bool = False,
     y_from: float = 0.0,
     markers: bool = True,
@@ -51,6 +52,8 @@ def line_chart(
             [at], [value], linestyle="", marker="X", markersize=9, color="#000000", label=text
         )
         handles.append(point)
+    if log_x:
+        axes.set_xscale("log")
     if log_y:
         axes.set_yscale("log")
     else:
