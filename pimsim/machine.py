@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from pimsim.devices import CoreSpec, CpuSpec, DramSpec, NpuSpec, PimSpec
+from pimsim.devices import AcceleratorSpec, CoreSpec, CpuSpec, DramSpec, NpuSpec, PimSpec
 from pimsim.devices.spec import CacheSpec
 from pimsim.system import System
 
@@ -25,7 +25,9 @@ def describe(system: System) -> Block:
     known = {"cpu", "dram", "pim"}
     for field in dataclasses.fields(system):
         value = getattr(system, field.name)
-        if field.name not in known and isinstance(value, CpuSpec | NpuSpec | DramSpec | PimSpec):
+        if field.name not in known and isinstance(
+            value, CpuSpec | NpuSpec | AcceleratorSpec | DramSpec | PimSpec
+        ):
             inside.append(part_block(value))
     channel = part_block(system.dram)
     if system.pim is not None:
@@ -35,7 +37,9 @@ def describe(system: System) -> Block:
     return _block("system", system.name, system.source, facts, inside)
 
 
-def part_block(part: CpuSpec | CoreSpec | CacheSpec | DramSpec | PimSpec | NpuSpec) -> Block:
+def part_block(
+    part: CpuSpec | CoreSpec | CacheSpec | DramSpec | PimSpec | NpuSpec | AcceleratorSpec,
+) -> Block:
     """One part as a block."""
     if isinstance(part, CpuSpec):
         facts = {"peak": f"{part.peak_gflops:.4g} GFLOP/s", "way to memory": f"{part.path_ns:g} ns"}
@@ -72,6 +76,10 @@ def part_block(part: CpuSpec | CoreSpec | CacheSpec | DramSpec | PimSpec | NpuSp
             "protocol": part.protocol.replace("_", " "),
         }
         return _block("pim", part.name, part.source, facts)
+    if isinstance(part, AcceleratorSpec):
+        facts = {f"peak {name}": f"{rate:g} TFLOP/s" for name, rate in part.peak_tflops.items()}
+        facts |= {"cache": size(part.cache_bytes), "way to memory": f"{part.path_ns:g} ns"}
+        return _block(part.kind, part.name, part.source, facts)
     facts = {
         field.name.replace("_", " "): str(getattr(part, field.name))
         for field in dataclasses.fields(part)

@@ -242,9 +242,9 @@ def _run_table(result: Result) -> pd.DataFrame:
 
 def _add_figures(result: Result, folder: Path) -> None:
     from pimsim.report import figures
-    from pimsim.report.timeline import write_perfetto
+    from pimsim.report.timeline import write_timeline
 
-    write_perfetto(result.spans, None, folder / "timeline.json.gz")
+    write_timeline(result, folder / "timeline.json.gz")
     figures.save(figures.breakdown_bars(result.to_frame("breakdown")), folder / "breakdown")
     prefill = result.spans[result.spans["phase"].str.startswith("prefill")]
     computing = prefill[(prefill["layer"] >= 0) & (prefill["kind"] != "copy")]["layer"]
