@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.face.dlib_model import PIXELS, face_network
+from experiments.face.dlib_model import PIXELS, as_inputs, face_network
 from pimsim.errors import PimsimError
 from pimsim.quant.network import Network
 
@@ -77,3 +77,9 @@ def faces() -> Faces:
     return Faces(
         pictures=np.array(chips, np.uint8), person=np.repeat(np.arange(PEOPLE, dtype=np.int64), EACH)
     )
+
+
+@lru_cache(maxsize=1)
+def embeddings() -> NDArray[np.float64]:
+    """(400, 128) outputs of the network for all pictures."""
+    return network().run(as_inputs(faces().pictures))

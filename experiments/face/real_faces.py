@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from experiments.face import orl
-from experiments.face.dlib_model import as_inputs
 from experiments.face.losses import within_fences
 from experiments.face.verification import pairs, true_accept_over
 from pimsim.checks import Check, Tolerance
@@ -27,7 +26,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     progress(0.0, "finding 400 faces")
     found = orl.faces()
     progress(0.5, "running the network")
-    embeddings = orl.network().run(as_inputs(found.pictures))
+    embeddings = orl.embeddings()
     cosines, same = pairs(embeddings, found.person)
     genuine, others = cosines[same == 1], cosines[same == 0]
     accepts = {rate: true_accept_over(cosines, same, rate) for rate in RATES}

@@ -66,7 +66,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     calibrating = found.person < CALIBRATION_PEOPLE
     progress(0.05, "floating point")
     network = orl.network()
-    exact = network.run(inputs)
+    exact = orl.embeddings()
     calibration = calibrate(network, inputs[calibrating])
     errors = stream_errors(network, calibration, GROUP, keep=KEEP)
     streams, values = tuple(errors), list(errors.values())
