@@ -94,7 +94,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             )
         },
         leaves_out=(
-            f"{int((~calibrating & whole).sum())} pictures and their mirrors: each answer counts five points; "
+            f"{int((~calibrating & whole).sum())} pictures and their mirrors: an answer counts five points; "
             "ImageNet itself is in no package",
             "finetuning; first, last and depthwise layers stay at 8 bits",
         ),
