@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
 from pimsim.report.figures import _legend, _need, _styled
@@ -128,4 +131,39 @@ def waterfall(frame: pd.DataFrame, *, start: tuple[str, float], end: str, title:
     axes.grid(axis="x")
     axes.set_title(title)
     axes.set_xlabel(x_label)
+    return fig
+
+
+@_styled
+def histograms(
+    values: Mapping[str, NDArray[np.floating]],
+    *,
+    title: str,
+    x_label: str,
+    bins: int = 80,
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Shares of each named set of values over common bins; marks: name -> places of dashed lines."""
+    fig = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes: Axes = fig.subplots()
+    edges = np.linspace(
+        min(float(v.min()) for v in values.values()), max(float(v.max()) for v in values.values()), bins + 1
+    )
+    handles: list[Any] = []
+    for i, (name, held) in enumerate(values.items()):
+        colour = SPARE_COLOURS[i % len(SPARE_COLOURS)]
+        share = np.full(len(held), 100 / len(held))
+        _, _, patches = axes.hist(
+            held, edges.tolist(), weights=share, color=colour, alpha=0.6, label=f"{name} ({len(held):,})"
+        )
+        handles.append(patches)
+    for name, places in (marks or {}).items():
+        for place in places:
+            line = axes.axvline(place, color="#000000", linestyle="--", linewidth=1.2, label=name)
+        handles.append(line)
+    axes.grid(axis="y")
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel("share of the pairs [%]")
+    _legend(fig, handles)
     return fig
