@@ -2,12 +2,14 @@
 
 Experiments are the package `experiments`, installed beside `pimsim`: one subpackage a paper, whose
 `EXPERIMENTS` maps names to modules in the order of the paper. A module asks the question in the first
-line of its docstring and answers it with `run(progress) -> Report`.
+line of its docstring and answers it with `run(progress) -> Report`. One that reads pictures or weights of
+optional packages names them in `NEEDS`.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from pimsim.report.report import MARKER, Report, write_report
 from pimsim.result import check_folder
 
 PACKAGE = "experiments"
+INSTALL = "pip install 'pimsim[vision]'"
 
 
 def names() -> list[str]:
@@ -39,14 +42,27 @@ def experiments(name: str) -> dict[str, ModuleType]:
 
 
 def select(name: str, experiment: str | None) -> dict[str, ModuleType]:
-    """All experiments of a paper, or the one asked for."""
+    """All experiments of a paper that can run here, or the one asked for."""
     known = experiments(name)
     if experiment is None:
-        return known
+        return {each: module for each, module in known.items() if not missing(module)}
     for each, module in known.items():
         if each.replace("_", "-") == experiment.lower().replace("_", "-"):
+            if lacking := missing(module):
+                raise PimsimError(f"{name} {each} needs {', '.join(lacking)}: {INSTALL}")
             return {each: module}
     raise PimsimError(f"{name} has no experiment {experiment!r}{suggest(experiment, known)}")
+
+
+def missing(module: ModuleType) -> list[str]:
+    """Packages that an experiment needs and that are not installed."""
+    return [each for each in getattr(module, "NEEDS", ()) if importlib.util.find_spec(each) is None]
+
+
+def left_out(name: str) -> dict[str, list[str]]:
+    """Experiments of a paper that cannot run here -> the packages they lack."""
+    lacking = {each: missing(module) for each, module in experiments(name).items()}
+    return {each: packages for each, packages in lacking.items() if packages}
 
 
 def question(module: ModuleType) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKER = "report.json"
+SCHEMA = "pimsim.report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ def write_report(report: Report, folder: str | Path) -> None:
         for name, spans in report.spans.items():
             write_perfetto(spans, None, here / f"timeline_{name}.json.gz")
 
-    head = {"schema": "pimsim.report", "version": 1, "name": report.name} | report.to_json()
+    said = {"question": report.question, "leaves_out": list(report.leaves_out)}
+    head = {"schema": SCHEMA, "version": 1, "name": report.name} | said | report.to_json()
     write_folder(folder, fill, marker=MARKER, head=head)
 
 
