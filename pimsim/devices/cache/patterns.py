@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,17 @@ PATTERNS = {
 }
 """Pattern -> what it does to `size_bytes` of memory from address 0."""
 PASSES = 4  # of "reuse"
+KERNEL, PACK_A, PACK_B = range(3)
+"""Parts of a blocked product."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Accesses in order. addresses: (n,) int64, bytes. writes: (n,) bool."""
+    """Accesses in order. addresses: (n,) int64, bytes. writes: (n,) bool. part: (n,) int8, of a product."""
 
     addresses: NDArray[np.int64]
     writes: NDArray[np.bool_]
+    part: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -77,9 +80,10 @@ def packed_product(
 ) -> Walk:  # fmt: skip
     """A blocked product C[m, n] += A[m, k] B[k, n] as GotoBLAS orders it (Goto and van de Geijn, TOMS 2008).
 
-    For each nc columns, for each kc of the depth: B's block is packed. For each mc rows: A's block is packed;
-    then micro-panels of nr columns of B with micro-panels of mr rows of A, and the mr x nr block of C read and
-    written. A lies row by row, B column by column (a weight matrix: one output's weights together), C row by row.
+    For each nc columns, for each kc of the depth: B's block is packed. For each mc rows: A's block is
+    packed; then micro-panels of nr columns of B with micro-panels of mr rows of A, and the mr x nr block of
+    C read and written. A lies row by row, B column by column (a weight matrix: one output's weights
+    together), C row by row.
     first: address of A; B, C and the two packed blocks follow, each from a page of its own.
     """
     for name, value in (("m", m), ("n", n), ("k", k), ("mc", mc), ("kc", kc), ("nc", nc)):
@@ -90,23 +94,25 @@ def packed_product(
         bases.append(at)
         at += -(-count * value_bytes // 4096) * 4096
     a, b, c, a_packed, b_packed = bases
-    parts: list[tuple[NDArray[np.int64], bool]] = []
+    parts: list[tuple[NDArray[np.int64], bool, int]] = []
 
-    def rows(base: int, pitch: int, row: int, count: int, column: int, width: int, write: bool) -> None:
+    def rows(
+        base: int, pitch: int, row: int, count: int, column: int, width: int, write: bool, part: int = KERNEL
+    ) -> None:
         begin = base + (np.arange(row, row + count) * pitch + column) * value_bytes
         steps = -(-width * value_bytes // line_bytes)
-        parts.append(((begin[:, None] + np.arange(steps) * line_bytes).ravel() // line_bytes, write))
+        parts.append(((begin[:, None] + np.arange(steps) * line_bytes).ravel() // line_bytes, write, part))
 
     for j in range(0, n, nc):
         wide = min(nc, n - j)
         for p in range(0, k, kc):
             deep = min(kc, k - p)
-            rows(b, k, j, wide, p, deep, False)
-            rows(b_packed, deep, 0, wide, 0, deep, True)
+            rows(b, k, j, wide, p, deep, False, PACK_B)
+            rows(b_packed, deep, 0, wide, 0, deep, True, PACK_B)
             for i in range(0, m, mc):
                 high = min(mc, m - i)
-                rows(a, k, i, high, p, deep, False)
-                rows(a_packed, deep, 0, high, 0, deep, True)
+                rows(a, k, i, high, p, deep, False, PACK_A)
+                rows(a_packed, deep, 0, high, 0, deep, True, PACK_A)
                 for jr in range(0, wide, nr):
                     for ir in range(0, high, mr):
                         rows(a_packed, deep, ir, min(mr, high - ir), 0, deep, False)
@@ -114,8 +120,10 @@ def packed_product(
                         some = min(mr, high - ir)
                         rows(c, n, i + ir, some, j + jr, min(nr, wide - jr), False)
                         rows(c, n, i + ir, some, j + jr, min(nr, wide - jr), True)
-    lines = np.concatenate([part for part, _ in parts])
-    writes = np.repeat([write for _, write in parts], [len(part) for part, _ in parts])
+    sizes = [len(lines) for lines, _, _ in parts]
+    lines = np.concatenate([lines for lines, _, _ in parts])
+    writes = np.repeat([write for _, write, _ in parts], sizes)
+    part = np.repeat(np.array([part for _, _, part in parts], np.int8), sizes)
     again = np.zeros(len(lines), np.bool_)  # neighbours in one line are one access
     again[1:] = (lines[1:] == lines[:-1]) & (writes[1:] == writes[:-1])
-    return Walk(addresses=lines[~again] * line_bytes, writes=writes[~again])
+    return Walk(addresses=lines[~again] * line_bytes, writes=writes[~again], part=part[~again])
