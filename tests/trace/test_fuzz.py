@@ -26,7 +26,7 @@ def fuzzed(name, folder, examples):
 
     @settings(
         max_examples=examples,
-        deadline=5000,
+        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
