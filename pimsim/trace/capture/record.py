@@ -322,15 +322,19 @@ def fake(modules: Sequence[Any], mode: FakeTensorMode) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder which module is at work."""
+    """Tell the recorder which module is at work; attention and recurrent modules take no short cut."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     hooks = torch.nn.modules.module
     handles = [
         hooks.register_module_forward_pre_hook(recorder.enter),
         hooks.register_module_forward_hook(recorder.leave),
     ]
     try:
-        yield
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
 

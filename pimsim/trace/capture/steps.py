@@ -87,6 +87,7 @@ _FUNCTIONS = {
     "_log_softmax_backward_data": "mul_add",
     "native_batch_norm_backward": "mul_add",
     "native_layer_norm_backward": "mul_add",
+    "native_group_norm_backward": "mul_add",
     "_fused_rms_norm_backward": "mul_add",
     "nll_loss_backward": "cast",
     "cumsum": "add",
@@ -99,7 +100,7 @@ _FUNCTIONS = {
 }
 _REDUCTIONS = frozenset(
     """sum mean var std var_mean amax amin max min argmax argmin any all prod norm linalg_vector_norm
-    logsumexp topk avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d nansum""".split()  # noqa: SIM905
+    logsumexp topk histc bincount avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d nansum""".split()  # noqa: SIM905
 )
 _MOST_PRODUCTS = 20_000
 
@@ -144,6 +145,8 @@ def steps(call: Call) -> list[Step]:
         return list(make(call))
     plain = name.removeprefix("_foreach_").removesuffix("_")
     if plain in _REDUCTIONS and not name.startswith("_foreach_"):
+        if call.outputs[0].elements > call.inputs[0].elements:  # a histogram with more bins than values
+            return [_elementwise(call, "add")]
         return [Step(kind="reduce", inputs=[_any(call.inputs[0])], outputs=[_any(call.outputs[0])])]
     if call.pointwise or plain in _FUNCTIONS or name.startswith("_foreach_"):
         return [_elementwise(call, _FUNCTIONS.get(plain, "add"))]
@@ -247,6 +250,28 @@ def _bmm(call: Call) -> Iterator[Step]:
         )
 
 
+def _grouped(call: Call) -> Iterator[Step]:
+    """Rows sorted by expert, each by its expert's matrix. How many rows an expert gets depends on data; as in
+    our own traces they are spread evenly, and experts beyond the rows are not read."""
+    x, w, out = call.args["self"], call.args["mat2"], call.outputs[0]
+    if len(x.shape) != 2 or len(w.shape) != 3:
+        raise Unknown(f"{call.name} of {len(x.shape)} and {len(w.shape)} axes")
+    (count, k), (experts, _, n) = x.shape, w.shape
+    first = 0
+    for expert in range(min(experts, count)):
+        held = count // experts + (expert < count % experts)
+        yield Step(
+            kind="matmul",
+            inputs=[
+                Operand(x.storage, (held, k), f"{x.offset + first * k}+{held}x{k}"),
+                _slice(w, (n, k), expert),
+            ],
+            outputs=[Operand(out.storage, (held, n), f"{first * n}+{held}x{n}")],
+            suffix=f"expert{expert}",
+        )
+        first += held
+
+
 def _mv(call: Call) -> Iterator[Step]:
     matrix, vector, out = call.args["self"], call.args["vec"], call.outputs[0]
     yield Step(
@@ -301,23 +326,23 @@ def _convolution(call: Call) -> Iterator[Step]:
 
 def _convolution_backward(call: Call) -> Iterator[Step]:
     grad, x, w = call.args["grad_output"], call.args["input"], call.args["weight"]
-    if call.args.get("transposed"):
-        raise Unknown("convolution_backward of a transposed convolution")
     attrs, wanted = _conv_attrs(call), list(call.args["output_mask"])
     outputs = iter(call.outputs)
     gx, gw, gb = (next(outputs) if each else None for each in wanted)
+    turned = bool(call.args.get("transposed"))  # then a plain convolution leads back
     if gx is not None:
         yield Step(
             kind="conv2d",
             inputs=[_as(grad, _4d(grad.shape)), _as(w, _4d(w.shape))],
             outputs=[_as(gx, _4d(gx.shape))],
-            attrs={**attrs, "gradient": "input"},
+            attrs=attrs if turned else {**attrs, "gradient": "input"},
             suffix="input",
         )
     if gw is not None:
+        wide, narrow = (grad, x) if turned else (x, grad)
         yield Step(
             kind="conv2d",
-            inputs=[_as(x, _4d(x.shape)), _as(grad, _4d(grad.shape))],
+            inputs=[_as(wide, _4d(wide.shape)), _as(narrow, _4d(narrow.shape))],
             outputs=[_as(gw, _4d(gw.shape))],
             attrs={**attrs, "gradient": "weight"},
             suffix="weight",
@@ -532,6 +557,7 @@ _MAKERS: dict[str, Callable[[Call], Iterator[Step]]] = {
     "mm": _mm,
     "addmm": _addmm,
     "bmm": _bmm,
+    "_grouped_mm": _grouped,
     "baddbmm": _bmm,
     "mv": _mv,
     "dot": _dot,
@@ -543,6 +569,7 @@ _MAKERS: dict[str, Callable[[Call], Iterator[Step]]] = {
     **dict.fromkeys((*BATCH_NORMS, "_batch_norm_with_update"), _batch_norm),
     "native_group_norm": _group_norm,
     "_softmax": _softmax,
+    "_safe_softmax": _softmax,
     "_log_softmax": _softmax,
     "embedding": _embedding,
     "gather": _gather,
