@@ -21,6 +21,7 @@ except ImportError as error:
 
 from pimsim.trace.capture.fuse import fuse as fuse_calls
 from pimsim.trace.capture.fuse import join_norms
+from pimsim.trace.capture.operand import Operand, Step, Unknown
 from pimsim.trace.capture.record import (
     Attention,
     Call,
@@ -31,7 +32,7 @@ from pimsim.trace.capture.record import (
     guarded,
     watched,
 )
-from pimsim.trace.capture.steps import DTYPES, Operand, Step, Unknown, steps
+from pimsim.trace.capture.steps import DTYPES, steps
 
 OWNERS = ("weights", "buffers", "inputs", "gradients", "optimiser state", "activations")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|layer|h)\.(\d+)(?:\.|$)")
