@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extras lint bench legality clean
+.PHONY: help venv demo test test-extras lint bench legality fuzz clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -47,6 +47,9 @@ bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/resul
 
 legality: $(STAMP)  ## Audit 10^8 commands of all parts and controllers; writes benchmarks/legality.md
 	$(BIN)/python benchmarks/dram_legality.py
+
+fuzz: $(EXTRAS_STAMP)  ## Damaged files for every reader, an hour; writes benchmarks/fuzzing.md
+	$(BIN)/python benchmarks/fuzz_readers.py --minutes 60
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
