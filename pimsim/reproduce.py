@@ -3,7 +3,8 @@
 Experiments are the package `experiments`, installed beside `pimsim`: one subpackage a paper, whose
 `EXPERIMENTS` maps names to modules in the order of the paper. A module asks the question in the first
 line of its docstring and answers it with `run(progress) -> Report`; `COST_S`, where it is more than a
-few, says about how many seconds it takes (only the order and the progress bar depend on it).
+few, says about how many seconds it takes (only the order and the progress bar depend on it). One that reads
+pictures or weights of optional packages names them in `NEEDS`.
 
 Finished reports are kept below `store_folder` under a digest of everything that they depend on, so that an
 interrupted run goes on where it was. Several experiments run in processes of their own.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -24,7 +26,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,12 +37,15 @@ from typing import Any, TextIO, cast
 from pimsim.errors import PimsimError, suggest
 from pimsim.report.report import MARKER, Report, load_report, write_report
 from pimsim.result import check_folder
+from pimsim.reuse import stored_in
+from pimsim.sweep.memo import Rates
 
 PACKAGE = "experiments"
 KEPT_VERSIONS = 8
 """Digests whose reports stay in the store; older ones are removed."""
 _LIBRARIES = ("numpy", "numba", "pandas", "simpy")
 _SAY_EVERY_S = 0.1
+INSTALL = "pip install 'pimsim[vision]'"
 
 
 def names() -> list[str]:
@@ -61,14 +67,27 @@ def experiments(name: str) -> dict[str, ModuleType]:
 
 
 def select(name: str, experiment: str | None) -> dict[str, ModuleType]:
-    """All experiments of a paper, or the one asked for."""
+    """All experiments of a paper that can run here, or the one asked for."""
     known = experiments(name)
     if experiment is None:
-        return known
+        return {each: module for each, module in known.items() if not missing(module)}
     for each, module in known.items():
         if each.replace("_", "-") == experiment.lower().replace("_", "-"):
+            if lacking := missing(module):
+                raise PimsimError(f"{name} {each} needs {', '.join(lacking)}: {INSTALL}")
             return {each: module}
     raise PimsimError(f"{name} has no experiment {experiment!r}{suggest(experiment, known)}")
+
+
+def missing(module: ModuleType) -> list[str]:
+    """Packages that an experiment needs and that are not installed."""
+    return [each for each in getattr(module, "NEEDS", ()) if importlib.util.find_spec(each) is None]
+
+
+def left_out(name: str) -> dict[str, list[str]]:
+    """Experiments of a paper that cannot run here -> the packages they lack."""
+    lacking = {each: missing(module) for each, module in experiments(name).items()}
+    return {each: packages for each, packages in lacking.items() if packages}
 
 
 def question(module: ModuleType) -> str:
@@ -120,9 +139,13 @@ def digest(paper: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """Finished reports of one paper in one version: a folder an experiment, written whole or not at all."""
+    """Finished reports of one paper in one version: a folder an experiment, written whole or not at all.
+
+    rates: file of measured memory rates (a memo, see `pimsim.reuse`) that runs and versions share.
+    """
 
     folder: Path
+    rates: Path | None = None
 
     @classmethod
     def of(cls, paper: str) -> Store | None:
@@ -137,7 +160,7 @@ class Store:
                 shutil.rmtree(old, ignore_errors=True)
         except OSError:
             return None
-        return cls(folder=folder)
+        return cls(folder=folder, rates=store_folder() / "rates.sqlite")
 
     def get(self, experiment: str) -> Report | None:
         """The report of an experiment that has finished; what cannot be read counts as not there."""
@@ -147,6 +170,15 @@ class Store:
             return load_report(self.folder / experiment)
         except PimsimError:
             return None
+
+    @contextmanager
+    def shared_rates(self) -> Iterator[None]:
+        """Inside, measured rates are looked up and kept in the file."""
+        stored_in(Rates(str(self.rates)) if self.rates is not None else None)
+        try:
+            yield
+        finally:
+            stored_in(None)
 
     def put(self, experiment: str, report: Report) -> None:
         """Keep a report."""
@@ -198,7 +230,8 @@ def run(
     else:
         for each, module in left.items():
             meter.hear(each, 0.0, "")
-            reports[each] = module.run(lambda share, text, each=each: meter.hear(each, share, text))
+            with store.shared_rates() if store is not None else nullcontext():
+                reports[each] = module.run(lambda share, text, each=each: meter.hear(each, share, text))
             if store is not None:
                 store.put(each, reports[each])
             meter.ended(each)
@@ -251,7 +284,7 @@ def _run_apart(paper: str, left: dict[str, ModuleType], meter: _Meter, jobs: int
                 errors = cast(TextIO, tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
                 child = subprocess.Popen(
                     [sys.executable, "-P", "-c", "from pimsim.reproduce import work; work()",
-                     paper, each, str(store.folder)],
+                     paper, each, str(store.folder), str(store.rates or "")],
                     stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment,
                 )  # fmt: skip
                 running[each] = child, errors
@@ -285,8 +318,8 @@ def _listen(each: str, child: subprocess.Popen[str], heard: queue.Queue[tuple[st
 
 
 def work() -> None:
-    """A process of its own: runs `paper experiment` into the store `folder`; progress as JSON lines."""
-    paper, each, folder = sys.argv[1:]
+    """A process of its own, `paper experiment folder rates`: the store to write to; progress as JSON lines."""
+    paper, each, folder, rates = sys.argv[1:]
     last = [0.0]
 
     def progress(share: float, text: str) -> None:
@@ -295,8 +328,10 @@ def work() -> None:
             last[0] = now
             print(json.dumps({"share": share, "text": text}), flush=True)
 
-    report: Any = experiments(paper)[each].run(progress)
-    Store(folder=Path(folder)).put(each, report)
+    store = Store(folder=Path(folder), rates=Path(rates) if rates else None)
+    with store.shared_rates():
+        report: Any = experiments(paper)[each].run(progress)
+    store.put(each, report)
 
 
 def write(reports: list[Report], out: str | Path) -> list[Path]:

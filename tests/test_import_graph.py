@@ -9,13 +9,13 @@ PACKAGE = Path(__file__).parents[1] / "pimsim"
 
 # Leftmost first. A name is a module or a package of that name directly under pimsim.
 LAYERS = [
-    {"units", "errors", "compiled"},
+    {"units", "errors", "compiled", "reuse"},
     {"trace"},
     {"placement"},
     {"devices"},
-    {"system", "memory"},
+    {"system", "machine", "memory", "engines"},
     {"methods"},
-    {"run", "result"},
+    {"run", "run_engine", "run_trace", "result"},
     {"quant", "serving", "sweep"},
     {"validate", "checks"},
     {"report"},

@@ -92,6 +92,8 @@ def reproduce(
                 note(screen, "\nWhat the model leaves out")
                 note(screen, "\n".join(f"- {line}" for line in report.leaves_out))
         note(screen, f"\nWritten to {out}" if out is not None else "")
+        for each, lacking in experiments.left_out(name).items() if experiment is None else ():
+            note(screen, f"\nNot run: {each} needs {', '.join(lacking)}: {experiments.INSTALL}")
         note(screen, f"\n{name}: {verdict(checks)}")
     if strict and not all(check.ok for check in checks):
         raise typer.Exit(1)

@@ -35,6 +35,9 @@ def gemv(
         int,
         typer.Option(min=0, help="Parts the columns are cut into, to fill units; 0: as many as pay."),
     ] = 1,
+    activation: Annotated[
+        str, typer.Option(help="Function of the results, for GDDR6-AiM: relu, gelu, tanh ...", metavar="F")
+    ] = "",
     fence_ns: Annotated[
         float | None,
         typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
@@ -59,8 +62,9 @@ def gemv(
     dram = part(unit.dram, DramSpec)
     kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
     kernel = compile_gemv(
-        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None, split=split
-    )
+        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None,
+        split=split, activation=activation,
+    )  # fmt: skip
     controller = Controller(refresh="all_bank" if refresh else "none")
     host = HostDrive(fence_ns=fence_ns or 0.0)
     cost = cost_of(dram, unit, controller, kernel, host)
@@ -71,7 +75,10 @@ def gemv(
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
 
-        verdict = check_gemv(unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels, split=split)
+        verdict = check_gemv(
+            unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels, split=split,
+            activation=activation,
+        )  # fmt: skip
     if as_json:
         from pimsim.report.report import json_text
 
@@ -236,10 +243,14 @@ def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) ->
 def _energy(energy: Energy | None) -> list[tuple[str, str, str]]:
     if energy is None:
         return [("energy", "-", "nJ")]
-    named = {"MACs" if name == "read" else name: pj for name, pj in energy.components_pj.items()}
+    names = {"read": "reads of units and host", "write": "writes of units and host", "io": "data pins"}
     return [
         ("energy (estimate)", f"{energy.total_pj / 1000:.5g}", "nJ"),
-        *((f"energy, {name}", f"{pj / 1000:.5g}", "nJ") for name, pj in named.items() if name != "write"),
+        *(
+            (f"energy, {names.get(name, name)}", f"{pj / 1000:.5g}", "nJ")
+            for name, pj in energy.components_pj.items()
+            if pj
+        ),
         ("energy a bit of weights (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
     ]
 

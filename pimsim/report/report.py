@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKER = "report.json"
+SCHEMA = "pimsim.report"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +115,8 @@ def write_report(report: Report, folder: str | Path) -> None:
             write_perfetto(spans, None, here / f"timeline_{name}.json.gz")
 
     head = {
-        "schema": "pimsim.report",
-        "version": 2,
+        "schema": SCHEMA,
+        "version": 1,
         "name": report.name,
         "question": report.question,
         "leaves_out": list(report.leaves_out),
@@ -132,9 +133,9 @@ def load_report(folder: str | Path) -> Report:
     """
     path = Path(folder)
     held = read_json(path / MARKER)
-    if held.get("schema") != "pimsim.report" or held.get("version") != 2:
+    if held.get("schema") != SCHEMA or held.get("version") != 1:
         said = f"schema {held.get('schema')!r}, version {held.get('version')!r}"
-        raise SpecError(f"{path / MARKER}: {said}; wanted 'pimsim.report', version 2")
+        raise SpecError(f"{path / MARKER}: {said}; wanted {SCHEMA!r}, version 1")
     try:
         checks = [
             Check(

@@ -41,8 +41,10 @@ UNITS = {
 
 
 def header(column: object) -> str:
-    """The heading of a column: `ttft_s` becomes `ttft [s]`."""
+    """The heading of a column: `ttft_s` becomes `ttft [s]`; a dotted path stays as it is typed."""
     name = str(column)
+    if "." in name:
+        return name
     stem, _, end = name.rpartition("_")
     if stem and end in UNITS:
         return f"{stem.replace('_', ' ')} [{UNITS[end]}]"

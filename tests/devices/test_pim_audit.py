@@ -48,15 +48,17 @@ def traffic(channel, dram, seed, begin):
     n, g = 60, dram.geometry
     arrive = np.full(n, begin)
     done = replay(
-        channel, arrive, rng.integers(0, 2, n), rng.integers(0, g.banks, n), rng.integers(0, 8, n),
+        channel, arrive, rng.integers(0, 2, n), rng.integers(0, g.ranks * g.banks, n), rng.integers(0, 8, n),
         rng.integers(0, g.bursts_per_row, n),
     )  # fmt: skip
     clock = done.cycles + 200
-    e.issue(channel, 0, max(clock, int(e.earliest(channel, 0, PREA, 0, -1))), PREA, 0, -1, -1, -1)
+    for rank in range(g.ranks):
+        at = max(clock + rank, int(e.earliest(channel, 0, PREA, rank, -1)))
+        e.issue(channel, 0, at, PREA, rank, -1, -1, -1)
     return clock + 200
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize("refresh", ["none", "all_bank"])
 @pytest.mark.parametrize("host", [{}, {"window": 3, "path_ns": 20, "fence_ns": 60}], ids=["free", "host"])
 def test_programs_between_ordinary_traffic_break_no_rule(name, refresh, host):

@@ -127,7 +127,7 @@ def test_a_report_is_loaded_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": "pimsim.result"}, "wanted 'pimsim.report', version 2"),
+        ({"schema": "pimsim.result"}, "wanted 'pimsim.report', version 1"),
         ({"limits": []}, "not a report"),
         ({"tables": {"times": [{}]}}, "not a report"),
     ],

@@ -17,6 +17,7 @@ import numpy as np
 
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.kernel import DATA, Ints, Kernel, column_list, split, with_rows
+from pimsim.devices.pim.vectors import vector_layout
 from pimsim.devices.rules import AFAB, EWAB, MACAB, MODE, PREA, RDRES, WRACC, WRREG
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
@@ -74,21 +75,25 @@ def layout_of(dram: DramSpec, channels: int) -> PimLayout:
 
 def gemv(
     pim: PimSpec, dram: DramSpec, channels: int, n: int, k: int, dtype: str, *, batch: int = 1,
-    reuse: int = 1, base_row: int = 0, fences: bool = False, leave: bool = True,
+    reuse: int = 1, base_row: int = 0, fences: bool = False, leave: bool = True, activation: bool = False,
 ) -> Kernel:  # fmt: skip
     """y = W x: for each piece of the input that a DRAM row of weights meets, all outputs of the banks.
 
     The piece goes to the buffer, then for each output the accumulators are preset (with the bias or the sum
     so far), the columns multiplied and the sums read. reuse: outputs whose accumulators are preset and read
     together, where the part has room for them; it saves mode changes. leave: see `stream`.
+    activation: the sums pass the activation function, a table in the DRAM row after the weights, before they
+    are read the last time.
     data: burst of the padded input vectors for WRREG; output tile times pieces plus piece for the rest.
     """
     bits = pim.weight_dtypes[dtype]
     layout, g = layout_of(dram, channels), dram.geometry
     tiles, pieces = layout.tiles(n), layout.chunks(k, bits)
-    if base_row + tiles * pieces > g.rows:
+    table_row = base_row + tiles * pieces
+    needed = tiles * pieces + activation
+    if base_row + needed > g.rows:
         raise SpecError(
-            f"{pim.name}: weights of {n} x {k} {dtype} need {tiles * pieces} rows of every bank but "
+            f"{pim.name}: weights of {n} x {k} {dtype} need {needed} rows of every bank but "
             f"{g.rows - base_row} are free; use more channels or a smaller matrix"
         )
     if not 1 <= reuse <= pim.accumulators:
@@ -108,6 +113,8 @@ def gemv(
                     Step(MACAB, base_row + t * pieces + piece, columns, d)
                     for t, d in zip(some, tag, strict=True)
                 ]
+                if activation and piece == pieces - 1:
+                    steps += [Step(AFAB, table_row, 1, d) for d in tag]
                 steps += [Step(RDRES, -1, 1, d) for d in tag]
     rows = stream(steps, leave=leave)
     if fences:
@@ -127,11 +134,11 @@ def gemv(
 def multiply(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, base_row: int = 0) -> Kernel:
     """Element-wise product of two vectors of `n` elements that lie in neighbouring banks of a group.
 
-    Two banks of each group hold the operands, a third takes the products, so that a column command makes
-    one burst of products a bank group. data: none.
+    The first two banks of each group hold the operands, the third takes the products, so that a column
+    command makes one burst of products a bank group. data: none.
     """
-    g, bits = dram.geometry, pim.weight_dtypes[dtype]
-    bursts = -(-row_bytes_of(n, bits) // (channels * g.bank_groups * g.burst_bytes))
+    g, bits, layout = dram.geometry, pim.weight_dtypes[dtype], vector_layout(pim, dram, channels)
+    bursts = layout.groups(n, bits)
     if base_row + -(-bursts // g.bursts_per_row) > g.rows:
         raise SpecError(f"{pim.name}: vectors of {n} {dtype} elements do not fit; use more channels")
     steps = [
