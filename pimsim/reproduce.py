@@ -318,7 +318,7 @@ def _listen(each: str, child: subprocess.Popen[str], heard: queue.Queue[tuple[st
 
 
 def work() -> None:
-    """A process of its own, `paper experiment folder rates`: the store to write to; progress as JSON lines."""
+    """A process of its own, called `paper experiment folder rates`; progress as JSON lines."""
     paper, each, folder, rates = sys.argv[1:]
     last = [0.0]
 
