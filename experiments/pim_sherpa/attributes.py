@@ -8,10 +8,9 @@ import pandas as pd
 
 from experiments.pim_sherpa.setting import LEAVES_OUT, READ, machine
 from pimsim.checks import Check
-from pimsim.devices.cache import CacheLevel, simulate
+from pimsim.devices.cache import simulate
 from pimsim.devices.cpu import LINE_BYTES, gemm_streams, slab_bytes, split, windows
 from pimsim.devices.dram.stream import Phase, Stream, sustained
-from pimsim.devices.spec import CacheSpec
 from pimsim.methods.plan import Gemm, PimGemv, Plan, Segment, Task
 from pimsim.report.curves import grouped_bars
 from pimsim.report.report import Report
@@ -184,23 +183,12 @@ def _triggers(system: System, n: int, k: int, cacheable: bool) -> dict[str, obje
     once = np.arange(bursts, dtype=np.uint64) * np.uint64(layout.burst_bytes)
     address = np.concatenate([once, once])
     core = system.cpu.cores[0]
-    levels = [_level(spec) for spec in (core.l1, core.l2, *system.cpu.shared)]
-    none = np.zeros(len(address), bool)
-    log = simulate(levels, address, none, np.full(len(address), cacheable), log=True).log
+    levels = (core.l1, core.l2, *system.cpu.shared)
+    log = simulate(levels, address, False, np.full(len(address), cacheable), log=True).log
     assert log is not None
     return {
         "region": "cacheable" if cacheable else "non-cacheable",
         "sent": len(address),
-        "reached_memory": int((~log.write).sum()),
+        "reached_memory": int(log.where("read", "non-cacheable read").sum()),
         "line_bytes": LINE_BYTES,
     }
-
-
-def _level(spec: CacheSpec) -> CacheLevel:
-    return CacheLevel(
-        name=spec.name,
-        size_bytes=spec.size_bytes,
-        ways=spec.ways,
-        line_bytes=spec.line_bytes,
-        hit_ns=spec.hit_ns,
-    )
