@@ -114,6 +114,7 @@ class _Runner:
     env: simpy.Environment = field(default_factory=simpy.Environment)
     spans: list[Span] = field(default_factory=list)
     counters: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    spinners: dict[str, list[tuple[int, Flow]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.env, self.system, self.fidelity, self.log_rows)
@@ -147,14 +148,18 @@ class _Runner:
             yield self.env.timeout(round(cost * 1e6))
             self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
         if isinstance(work, tuple):
-            pieces = self._pieces(work)
-            threads = [self._copy_thread(task, layer, i, core, pieces) for i, core in enumerate(numbers)]
+            pieces, n = self._pieces(work), len(numbers)
+            alone = task.team == "copy" and self.system.threads.copy_split == "static"
+            shares = [pieces[i::n] for i in range(n)] if alone else [pieces] * n
+            threads = [self._copy_thread(task, layer, i, core, shares[i]) for i, core in enumerate(numbers)]
         else:
             threads = [
                 self._thread(task, layer, i, core, demand)
                 for i, (core, demand) in enumerate(zip(numbers, self._demands(task, numbers), strict=True))
             ]
         yield self.env.all_of([self.env.process(thread) for thread in threads])
+        for core, spinner in self.spinners.pop(task.name, []):
+            self.core[core].leave(spinner)
 
     def _team(self, team: str) -> tuple[int, ...]:
         if team == "one":
@@ -190,12 +195,18 @@ class _Runner:
         self.core[core].enter(flow)
         yield flow.done
         self.core[core].leave(flow)
+        if self.system.threads.spin:
+            spinner = Flow(stream=None, left=0.0, done=self.env.event())
+            self.spinners.setdefault(task.name, []).append((core, spinner))
+            self.core[core].enter(spinner)
         self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
 
     def _copy_thread(
         self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]
     ) -> Any:
         """Take pieces (matrix, first slab, last slab) until none is left."""
+        if task.team == "copy" and self.system.threads.copy_wait_us:
+            yield self.env.timeout(round(self.system.threads.copy_wait_us * 1e6))
         begin = int(self.env.now)
         moved = 0
         while pieces:

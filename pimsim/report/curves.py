@@ -1,4 +1,4 @@
-"""Plain figures of numbers over numbers: lines, grouped bars, and steps from one number to another."""
+"""Plain figures of numbers over numbers: lines, bars, tornados, and steps from one number to another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
@@ -98,6 +99,42 @@ def grouped_bars(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     _legend(fig, handles)
+    return fig
+
+
+@_styled
+def tornado(frame: pd.DataFrame, *, title: str) -> Figure:
+    """What each constant moves: one panel a quantity, one bar a constant from its low to its high setting.
+
+    frame: columns quantity (with its unit), base (value with nothing changed), constant, low, high (values of
+    the quantity at the lower and the higher setting). Panels share the constants, in the order of the frame.
+    """
+    _need(frame, "quantity", "base", "constant", "low", "high")
+    quantities, constants = list(dict.fromkeys(frame["quantity"])), list(dict.fromkeys(frame["constant"]))
+    fig = Figure(figsize=(2.2 + 2.9 * len(quantities), 1.5 + 0.3 * len(constants)), layout="constrained")
+    every = fig.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    for axes, quantity in zip(every, quantities, strict=True):
+        part = frame[frame["quantity"] == quantity].set_index("constant")
+        base = float(part["base"].iloc[0])
+        for place, constant in enumerate(constants):
+            for end, colour in (("low", SPARE_COLOURS[5]), ("high", SPARE_COLOURS[0])):
+                axes.barh(
+                    place, float(part.loc[constant, end]) - base, 0.62, left=base, color=colour, alpha=0.85
+                )
+        axes.axvline(base, color="#000000", linewidth=1.0)
+        axes.set_yticks(range(len(constants)), constants)
+        axes.set_ylim(len(constants) - 0.4, -0.6)
+        axes.grid(axis="x")
+        axes.set_xlabel(quantity)
+        axes.tick_params(axis="y", length=0)
+    every[0].set_title(title)
+    _legend(
+        fig,
+        [
+            Patch(color=SPARE_COLOURS[5], label="constant at its lower setting"),
+            Patch(color=SPARE_COLOURS[0], label="at its higher setting"),
+        ],
+    )
     return fig
 
 
