@@ -12,8 +12,8 @@ from pimsim.report.report import report_text
 HERE = Path(__file__).parents[1] / "experiments"
 ALL = [("facil", name) for name in FACIL] + [("overview", name) for name in OVERVIEW]
 
-# FACIL's prompts are not known. At the 32 tokens chosen here every platform's GPU waits for its memory, and the
-# ratio is what three passes over the weights take over one: above the paper's 2.37 to 2.89.
+# FACIL's prompts are not known. At the 32 tokens chosen here every platform's GPU waits for its memory, and
+# the ratio is what three passes over the weights take over one: above the paper's 2.37 to 2.89.
 KNOWN = {
     ("TTFT, baseline over FACIL, short conversation", "prompt 32, geometric mean of the platforms"),
     ("TTFT, baseline over FACIL", "llama3-8b on jetson-orin, prompt 32"),
