@@ -56,7 +56,8 @@ def traffic(work: Work, cache_bytes: int) -> tuple[float, float]:
     read, written = work.dram_bytes(cache_bytes)
     if work.kind in ("matmul", "conv2d") and len(work.reads) > 1:
         a, b = work.reads[0].bytes, work.reads[1].bytes
-        read += blocked_bytes(a, b, cache_bytes) - (a + b)
+        m, n, _, groups = work.products[0]
+        read += blocked_bytes(a, b, m, n * groups, cache_bytes) - (a + b)
     return float(max(0, read)), float(written)
 
 

@@ -1,7 +1,7 @@
 """A systolic NPU as an engine: tiles in time on the system's own channels, kept by layer.
 
-Convolutions of more than `IMAGES` pictures and products of more than `ROWS` rows repeat: one slice of that
-size is simulated and counted as often as it fits, with its weights loaded each time.
+Convolutions of more than `IMAGES` pictures and products beyond `ROWS`, `COLS`, `DEPTH` and `GROUPS` repeat:
+one slice of that size is simulated and counted as often as it fits, with its operands loaded each time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pimsim.trace.vision import VisionLayer
 IMAGES = 4
 ROWS = 4096
 COLS = 16384
+DEPTH = 16384
+GROUPS = 64
 LAUNCH_US = 10.0
 """The runtime's time before a layer: estimate."""
 VECTOR = {"norm": "norm", "softmax": "softmax", "reduce": "pool", "gather": "pool", "copy": "pool"}
@@ -76,10 +78,10 @@ def _conv(work: Work, bits: int) -> tuple[Layer, float] | None:
 
 def _product(shape: tuple[int, int, int, int], bits: int) -> tuple[Layer, float]:
     m, n, k, groups = shape
-    rows, cols = min(m, ROWS), min(n, COLS)
-    held = min(groups, 64)
-    layer = gemm(rows, cols, k, name="", batch=held, bits=bits, kind="attention" if groups > 1 else "linear")
-    return layer, m / rows * n / cols * groups / held
+    rows, cols, depth, held = min(m, ROWS), min(n, COLS), min(k, DEPTH), min(groups, GROUPS)
+    kind = "attention" if groups > 1 else "linear"
+    layer = gemm(rows, cols, depth, name="", batch=held, bits=bits, kind=kind)
+    return layer, (m / rows) * (n / cols) * (k / depth) * (groups / held)
 
 
 def _vector(work: Work) -> VisionLayer:
