@@ -38,7 +38,7 @@ def _level(spec: CacheSpec) -> CacheLevel:
     )
 
 
-@kept(most=1024, to_text=repr, from_text=float)
+@kept(most=512, to_text=repr, from_text=float)
 def weight_passes(
     core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool
 ) -> float:

@@ -29,6 +29,8 @@ from pimsim.sweep.work import Job, Limits, Outcome, Work, perform
 
 AHEAD = 2
 """Jobs a worker that are handed over: the one that runs and the one after it."""
+AHEAD_FAR = 4
+"""The same for workers on a network."""
 GRACE_S = 5.0
 """A worker that is still in a compiled loop so long after its point's time was over is ended."""
 
@@ -260,7 +262,7 @@ class Dask:
                 done.add(future)
 
         threads = max(1, sum(client.nthreads().values()))
-        for i in range(threads * AHEAD):
+        for i in range(threads * AHEAD_FAR):
             feed(i % self.lanes)
         while running:
             future = next(done)
