@@ -5,7 +5,7 @@ them, so that help is instant.
 """
 
 # The order of the imports is that of the help.
-from pimsim.cli import model, compare, timeline, trace, parts, npu, pim, check, dram  # noqa: I001
+from pimsim.cli import model, compare, timeline, trace, parts, npu, pim, check, dram, doctor  # noqa: I001
 from pimsim.cli.app import app, main
 
-__all__ = ["app", "check", "compare", "dram", "main", "model", "npu", "parts", "pim", "timeline", "trace"]
+__all__ = ["app", "check", "compare", "doctor", "dram", "main", "model", "npu", "parts", "pim", "timeline", "trace"]
