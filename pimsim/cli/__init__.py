@@ -5,7 +5,20 @@ them, so that help is instant.
 """
 
 # The order of the imports is that of the help.
-from pimsim.cli import model, compare, timeline, sweep, trace, parts, npu, pim, check, dram, cache  # noqa: I001
+from pimsim.cli import (  # noqa: I001
+    model,
+    compare,
+    timeline,
+    sweep,
+    trace,
+    parts,
+    npu,
+    pim,
+    check,
+    dram,
+    cache,
+    doctor,
+)
 from pimsim.cli.app import app, main
 
 __all__ = [
@@ -13,6 +26,7 @@ __all__ = [
     "cache",
     "check",
     "compare",
+    "doctor",
     "dram",
     "main",
     "model",
