@@ -50,14 +50,15 @@ def run(
     method: Annotated[
         str | None,
         typer.Option(
-            help="For a language model with decode: where weights lie and how they move; see: pimsim methods."
+            help="For a language model with decode: where weights lie and how they move; a name (see: pimsim "
+            "methods) or FILE.py:NAME of your own."
         ),
     ] = None,
     prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 128,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Images of a vision network.")] = 1,
     system: Annotated[
-        str, typer.Option(help="The machine: a name (see: pimsim systems) or a TOML file.")
+        str, typer.Option(help="The machine: a name (see: pimsim systems), a TOML file or FILE.py:NAME.")
     ] = "exynos2400",
     engine: Annotated[
         Engine, typer.Option(help="Without --method: who does the operators; auto takes the fastest of each.")
@@ -76,6 +77,9 @@ def run(
         Path | None,
         typer.Option(help="Also write the log of DRAM commands to this file; see: pimsim audit."),
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse/--no-reuse", help="Do equal work once. Same result, much faster.")
+    ] = True,
     out: Out = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -112,6 +116,7 @@ def run(
             fidelity=fidelity.value,
             commands=commands,
             progress=advance,
+            reuse=reuse,
         )
     if out is not None:
         result.save(out, add=lambda folder: _add_figures(result, folder))
@@ -238,9 +243,9 @@ def _run_table(result: Result) -> pd.DataFrame:
 
 def _add_figures(result: Result, folder: Path) -> None:
     from pimsim.report import figures
-    from pimsim.report.timeline import write_perfetto
+    from pimsim.report.timeline import write_timeline
 
-    write_perfetto(result.spans, None, folder / "timeline.json.gz")
+    write_timeline(result, folder / "timeline.json.gz")
     figures.save(figures.breakdown_bars(result.to_frame("breakdown")), folder / "breakdown")
     prefill = result.spans[result.spans["phase"].str.startswith("prefill")]
     computing = prefill[(prefill["layer"] >= 0) & (prefill["kind"] != "copy")]["layer"]

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pimsim.report.figures import SPARE_MARKERS, _need, _styled
+from pimsim.report.colours import SPARE_MARKERS
+from pimsim.report.figures import _need, _styled
 
 BOUND_COLOURS = {
     "compute": "#0072B2",

@@ -186,7 +186,7 @@ class Recorder(TorchDispatchMode):
             pointwise=torch.Tag.pointwise in func.tags,
             module=self._module[-1],
         )
-        self.note(call, mutable=func._schema.is_mutable)
+        self.note(call, mutable=func._schema.is_mutable and torch.Tag.inplace_view not in func.tags)
         return result
 
     def note(self, call: Call, *, mutable: bool) -> None:
@@ -322,7 +322,11 @@ def fake(modules: Sequence[Any], mode: FakeTensorMode) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder which module is at work."""
+    """Tell the recorder which module is at work; attention and recurrent modules take no short cut."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    onednn = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
     hooks = torch.nn.modules.module
     handles = [
         hooks.register_module_forward_pre_hook(recorder.enter),
@@ -331,6 +335,8 @@ def watched(recorder: Recorder) -> Iterator[None]:
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(onednn)
         for handle in handles:
             handle.remove()
 
