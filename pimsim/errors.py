@@ -33,6 +33,14 @@ class PlanError(PimsimError):
     """A plan names a task, engine or tensor that does not exist, or can never finish."""
 
 
+class SweepError(PimsimError):
+    """A sweep names an unknown parameter, contradicts itself or cannot be read."""
+
+
+class StoreError(PimsimError):
+    """A store of results cannot be read or written, or contradicts itself."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known name, else the list of all known names."""
     names = sorted(known)
