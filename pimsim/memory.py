@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import simpy
 
 from pimsim.devices.dram.stream import Bench, Stream, sustained
 from pimsim.devices.pim.program import Gemv, HostDrive, ProgramTime, host_clocks, time_program
-from pimsim.devices.rules import command_counts
+from pimsim.devices.rules import CODE, READS, WRITES, command_counts
 from pimsim.errors import PlanError, suggest
 from pimsim.reuse import Kept
 from pimsim.system import System
@@ -45,7 +46,10 @@ class Flow:
 
 @dataclass(eq=False)
 class Memory:
-    """The channels of a system inside a SimPy environment."""
+    """The channels of a system inside a SimPy environment.
+
+    traffic: what crossed the pins of the DRAM, rows of the table of that name of a result.
+    """
 
     env: simpy.Environment
     system: System
@@ -53,6 +57,7 @@ class Memory:
     log_rows: int = 0
     bench: Bench | None = None
     flows: list[Flow] = field(default_factory=list)
+    traffic: list[tuple[int, ...]] = field(default_factory=list)
     _idle: simpy.Event | None = None
 
     def __post_init__(self) -> None:
@@ -101,12 +106,29 @@ class Memory:
             )
         if self.bench is None:
             timed = _program_time(self.system, shape, gemv, host)
-            return round(timed.clocks * self.tck_fs / 1000), timed.counts
+            time_ps = round(timed.clocks * self.tck_fs / 1000)
+            self._record_program(shape, int(self.env.now), time_ps, timed.counts)
+            return time_ps, timed.counts
         self._catch_up(self._clock(int(self.env.now)))
         before = self.bench.channels.counts[0].copy()
         end = self.bench.run_program(gemv().commands, *host_clocks(self.system.dram, host))
-        used = self.bench.channels.counts[0] - before
-        return self._time(end) - int(self.env.now), command_counts(used)
+        counts = command_counts(self.bench.channels.counts[0] - before)
+        time_ps = self._time(end) - int(self.env.now)
+        self._record_program(shape, int(self.env.now), time_ps, counts)
+        return time_ps, counts
+
+    def _record_program(
+        self, shape: tuple[int, int, str, int], now: int, time_ps: int, counts: dict[str, int]
+    ) -> None:
+        """Registers written, results read and weights multiplied in the banks; the channels do the same."""
+        n, k, dtype, _ = shape
+        burst = self.system.dram.geometry.burst_bytes * self.system.channels
+        bits = self.system.pim.weight_dtypes[dtype] if self.system.pim is not None else 0
+        read, written = counts.get("RDRES", 0) * burst, counts.get("WRREG", 0) * burst
+        self.traffic.append((now, now + time_ps, -1, read, written, n * k * bits // 8, 0))
+
+    def _outstanding(self) -> int:
+        return sum(flow.stream.window for flow in self.flows if flow.stream is not None)
 
     def _add(self, flow: Flow) -> Flow:
         self.flows.append(flow)
@@ -150,6 +172,14 @@ class Memory:
         pace = [rates.get(id(f), 1 / f.stretch) for f in self.flows]
         first = min(math.ceil(f.left / rate - 1e-9) for f, rate in zip(self.flows, pace, strict=True))
         until = now + max(1, first) if now + max(1, first) < horizon else int(horizon)
+        if streams:
+            moved = np.zeros(2)
+            for f in streams:
+                assert f.stream is not None
+                share = min(f.left, rates[id(f)] * (until - now)) / f.stream.bursts
+                moved += share * np.array(f.stream.bytes_moved(self.system.dram.geometry.burst_bytes))
+            read, written = (round(value) for value in moved)
+            self.traffic.append((now, until, -1, read, written, 0, self._outstanding()))
         ended = []
         for f, rate in zip(self.flows, pace, strict=True):
             f.left -= rate * (until - now)
@@ -165,10 +195,16 @@ class Memory:
         limit = min([limit, *(max(now, self._time(f.ends)) for f in self.flows if f.ends >= 0)])
         until = limit
         if running:
+            before = self.bench.channels.counts.copy()
             stop = self._clock(int(limit)) if limit < math.inf else 1 << 60
             for number, clock in self.bench.advance(max(stop, self.bench.clock)).items():
                 running[number].ends = clock
             until = min(limit, max(now, self._time(self.bench.clock)))
+            used = (self.bench.channels.counts - before) * self.system.dram.geometry.burst_bytes
+            reads, writes = (used[:, [CODE[name] for name in names]].sum(axis=1) for names in (READS, WRITES))
+            for c in np.flatnonzero(reads + writes):
+                row = (now, int(until), int(c), int(reads[c]), int(writes[c]), 0, self._outstanding())
+                self.traffic.append(row)
         until = int(until)
         ended = []
         for f in self.flows:

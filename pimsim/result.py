@@ -1,6 +1,6 @@
 """What a run gave: spans, counters, capacity, a summary, and the manifest to repeat it from.
 
-On disk a result is a folder of three CSV tables and `result.json`. The same result is the same bytes:
+On disk a result is a folder of CSV tables and `result.json`. The same result is the same bytes:
 floats are written with `repr`, lines end in one newline, nothing depends on the date or the machine.
 Reading a folder checks every name, type and number and runs nothing.
 """
@@ -20,7 +20,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,34 @@ COLUMNS: dict[str, dict[str, type]] = {
     "capacity": {"region": str, "attribute": str, "item": str, "kind": str, "bytes": int},
 }
 """The tables of a result: column -> type; int is int64, float is float64. Layer -1 means none."""
+
+OPTIONAL: dict[str, dict[str, type]] = {
+    "traffic": {
+        "start_ps": int,
+        "end_ps": int,
+        "channel": int,
+        "read_bytes": int,
+        "written_bytes": int,
+        "pim_bytes": int,
+        "outstanding": int,
+    },
+    "activity": {
+        "start_ps": int,
+        "end_ps": int,
+        "channel": int,
+        "bank": int,
+        "activates": int,
+        "reads": int,
+        "writes": int,
+        "pim": int,
+    },
+}
+"""Tables that a result may lack; they are saved only where they have rows.
+
+traffic: what crossed the pins of the DRAM between two times. channel -1: all channels together, evenly.
+pim_bytes: what PIM units read inside their banks. outstanding: bursts that the running streams may have in
+flight at most, over all channels. activity: commands of each bank, counted in equal times.
+"""
 
 SUMMARY: dict[str, type] = {
     "model": str,
@@ -143,6 +171,7 @@ class Result:
     counters: what the components counted.
     capacity: who holds how many bytes of which region; the summary holds its sums.
     manifest: what is needed to repeat the run (see `manifest`).
+    traffic, activity: see `OPTIONAL`; without rows where they were not recorded.
     """
 
     spans: pd.DataFrame
@@ -150,9 +179,11 @@ class Result:
     capacity: pd.DataFrame
     summary: dict[str, Any]
     manifest: dict[str, Any]
+    traffic: pd.DataFrame = field(default_factory=lambda: table("traffic", []))
+    activity: pd.DataFrame = field(default_factory=lambda: table("activity", []))
 
     def __post_init__(self) -> None:
-        for which in COLUMNS:
+        for which in (*COLUMNS, *OPTIONAL):
             _check_table(which, getattr(self, which))
         _check_summary(self.summary)
         held = capacity_bytes(self.capacity)
@@ -166,7 +197,7 @@ class Result:
                 raise ResultError(f"{name}: {problem}; plain finite JSON values are wanted") from None
 
     def to_frame(self, which: str) -> pd.DataFrame:
-        """A copy of spans, counters or capacity; or "summary" (one row) or "breakdown" (busy time)."""
+        """A copy of a table (`COLUMNS`, `OPTIONAL`); or "summary" (one row) or "breakdown" (busy time)."""
         if which == "summary":
             flat = {name: value for name, value in self.summary.items() if name != "capacity_bytes"}
             for region, size in self.summary["capacity_bytes"].items():
@@ -174,9 +205,10 @@ class Result:
             return pd.DataFrame([flat])
         if which == "breakdown":
             return breakdown(self.spans)
-        if which not in COLUMNS:
+        known = [*COLUMNS, *OPTIONAL]
+        if which not in known:
             raise ResultError(
-                f"a result has no table {which!r}{suggest(which, [*COLUMNS, 'summary', 'breakdown'])}"
+                f"a result has no table {which!r}{suggest(which, [*known, 'summary', 'breakdown'])}"
             )
         frame: pd.DataFrame = getattr(self, which)
         return frame.copy()
@@ -193,8 +225,10 @@ class Result:
         nothing else; any other is refused.
         """
 
+        held = [*COLUMNS, *(which for which in OPTIONAL if len(getattr(self, which)))]
+
         def fill(here: Path) -> None:
-            for which in COLUMNS:
+            for which in held:
                 (here / f"{which}.csv").write_bytes(csv_bytes(getattr(self, which)))
             if add is not None:
                 add(here)
@@ -204,7 +238,7 @@ class Result:
             "version": VERSION,
             "summary": self.summary,
             "manifest": self.manifest,
-            "rows": {which: len(getattr(self, which)) for which in COLUMNS},
+            "rows": {which: len(getattr(self, which)) for which in held},
         }
         write_folder(folder, fill, marker=MARKER, head=head)
 
@@ -215,7 +249,12 @@ class Result:
         if not path.is_dir():
             raise ResultError(f"{path}: no such folder")
         head = _read_head(path / MARKER)
-        tables = {which: _read_table(path / f"{which}.csv", which) for which in COLUMNS}
+        known = COLUMNS | OPTIONAL
+        for which in head["rows"]:
+            if which not in known:
+                raise ResultError(f"{path / MARKER}: rows: no table {which!r}{suggest(which, known)}")
+        held = [*COLUMNS, *(which for which in OPTIONAL if which in head["rows"])]
+        tables = {which: _read_table(path / f"{which}.csv", which) for which in held}
         for which, frame in tables.items():
             if head["rows"].get(which) != len(frame):
                 raise ResultError(
@@ -335,9 +374,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _columns(which: str) -> dict[str, type]:
-    if which not in COLUMNS:
-        raise ResultError(f"a result has no table {which!r}{suggest(which, COLUMNS)}")
-    return COLUMNS[which]
+    known = COLUMNS | OPTIONAL
+    if which not in known:
+        raise ResultError(f"a result has no table {which!r}{suggest(which, known)}")
+    return known[which]
 
 
 def _dtype(kind: type) -> str:
@@ -345,7 +385,7 @@ def _dtype(kind: type) -> str:
 
 
 def _check_table(which: str, frame: pd.DataFrame) -> None:
-    columns = COLUMNS[which]
+    columns = _columns(which)
     if list(frame.columns) != list(columns):
         raise ResultError(f"{which}: columns {list(frame.columns)}; wanted are {list(columns)}")
     for name, kind in columns.items():
@@ -356,14 +396,17 @@ def _check_table(which: str, frame: pd.DataFrame) -> None:
                 raise ResultError(f"{which}.{name}: {bad[0]!r} is not text")
         elif str(series.dtype) != _dtype(kind):
             raise ResultError(f"{which}.{name}: type {series.dtype}; wanted is {_dtype(kind)}")
-    if which == "spans":
+    if "start_ps" in columns:
         start, end = frame["start_ps"].to_numpy(), frame["end_ps"].to_numpy()
         wrong = np.flatnonzero((start < 0) | (end < start))
         if wrong.size:
             row = int(wrong[0])
-            raise ResultError(
-                f"spans row {row} ({frame['task'].iloc[row]}): runs {start[row]}..{end[row]} ps"
-            )
+            what = f" ({frame['task'].iloc[row]})" if "task" in columns else ""
+            raise ResultError(f"{which} row {row}{what}: runs {start[row]}..{end[row]} ps")
+    for name in [] if which in COLUMNS else [*columns][3:]:
+        wrong = np.flatnonzero(frame[name].to_numpy() < 0)
+        if wrong.size:
+            raise ResultError(f"{which} row {int(wrong[0])}: {name} is negative")
     if which == "counters":
         wrong = np.flatnonzero(~np.isfinite(frame["value"].to_numpy()))
         if wrong.size:
@@ -423,7 +466,7 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 
 def _read_table(path: Path, which: str) -> pd.DataFrame:
-    columns = COLUMNS[which]
+    columns = _columns(which)
     text = _read_text(path)
     if not text.endswith("\n"):
         raise ResultError(f"{path}:{text.count(chr(10)) + 1}: the file ends within a line; was it cut off?")

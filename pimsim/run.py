@@ -18,18 +18,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import simpy
+from numpy.typing import NDArray
 
 from pimsim.devices import cpu as host
+from pimsim.devices.dram.activity import bank_activity
 from pimsim.devices.dram.channel import command_log
 from pimsim.devices.dram.stream import Stream
 from pimsim.devices.pim.program import Gemv, gemv
 from pimsim.errors import PlanError
+from pimsim.machine import describe
 from pimsim.memory import FIDELITIES, Flow, Memory
 from pimsim.methods import Method, load_method
-from pimsim.methods.plan import Attention, Copy, Gemm, PimGemv, Placement, Plan, Segment, Task, Vector, chain
-from pimsim.result import Result, capacity_bytes, csv_bytes, manifest, table, write_file
+from pimsim.methods.plan import (
+    ACCELERATORS,
+    Attention,
+    Copy,
+    Gemm,
+    PimGemv,
+    Placement,
+    Plan,
+    Segment,
+    Task,
+    Vector,
+    chain,
+    move,
+)
+from pimsim.result import OPTIONAL, Result, capacity_bytes, csv_bytes, manifest, table, write_file
 from pimsim.reuse import Kept
 from pimsim.reuse import reuse as reusing
+from pimsim.run_engine import copy_streams, cost_of, launch_us, task_streams
 from pimsim.system import System, load_system
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
 from pimsim.trace.op import Trace
@@ -58,11 +75,12 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """What running a segment gave: its duration, spans from its start, and counted quantities."""
+    """What running a segment gave: its duration, spans and traffic from its start, counted quantities."""
 
     duration_ps: int
     spans: tuple[Span, ...]
     counters: tuple[tuple[tuple[str, str, str], int], ...]
+    traffic: tuple[tuple[int, ...], ...] = ()
 
 
 class _Core:
@@ -96,6 +114,7 @@ class _Runner:
     env: simpy.Environment = field(default_factory=simpy.Environment)
     spans: list[Span] = field(default_factory=list)
     counters: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    spinners: dict[str, list[tuple[int, Flow]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.env, self.system, self.fidelity, self.log_rows)
@@ -117,6 +136,9 @@ class _Runner:
         if task.team == "pim":
             yield from self._pim(task, layer)
             return
+        if task.team in ACCELERATORS:
+            yield from self._accelerator(task, layer)
+            return
         numbers = self._team(task.team)
         cost = cpu.create_us * len(numbers) if task.fresh_threads else cpu.wake_us * (len(numbers) > 1)
         if not isinstance(work, tuple):  # copies are the method's own threads, not operators of the runtime
@@ -126,14 +148,18 @@ class _Runner:
             yield self.env.timeout(round(cost * 1e6))
             self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
         if isinstance(work, tuple):
-            pieces = self._pieces(work)
-            threads = [self._copy_thread(task, layer, i, core, pieces) for i, core in enumerate(numbers)]
+            pieces, n = self._pieces(work), len(numbers)
+            alone = task.team == "copy" and self.system.threads.copy_split == "static"
+            shares = [pieces[i::n] for i in range(n)] if alone else [pieces] * n
+            threads = [self._copy_thread(task, layer, i, core, shares[i]) for i, core in enumerate(numbers)]
         else:
             threads = [
                 self._thread(task, layer, i, core, demand)
                 for i, (core, demand) in enumerate(zip(numbers, self._demands(task, numbers), strict=True))
             ]
         yield self.env.all_of([self.env.process(thread) for thread in threads])
+        for core, spinner in self.spinners.pop(task.name, []):
+            self.core[core].leave(spinner)
 
     def _team(self, team: str) -> tuple[int, ...]:
         if team == "one":
@@ -169,12 +195,18 @@ class _Runner:
         self.core[core].enter(flow)
         yield flow.done
         self.core[core].leave(flow)
+        if self.system.threads.spin:
+            spinner = Flow(stream=None, left=0.0, done=self.env.event())
+            self.spinners.setdefault(task.name, []).append((core, spinner))
+            self.core[core].enter(spinner)
         self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
 
     def _copy_thread(
         self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]
     ) -> Any:
         """Take pieces (matrix, first slab, last slab) until none is left."""
+        if task.team == "copy" and self.system.threads.copy_wait_us:
+            yield self.env.timeout(round(self.system.threads.copy_wait_us * 1e6))
         begin = int(self.env.now)
         moved = 0
         while pieces:
@@ -268,6 +300,23 @@ class _Runner:
         )
         self._span(task.name, task.kind, layer, "pim:all banks", begin)
 
+    def _accelerator(self, task: Task, layer: int) -> Any:
+        """A task on the GPU or NPU: its launch, then its streams beside its arithmetic."""
+        if self.fidelity == "step":
+            raise PlanError(f'task {task.name}: tasks on a {task.team} need fidelity "sampled"')
+        begin = int(self.env.now)
+        yield self.env.timeout(round(launch_us(self.system, task.team) * 1e6))
+        if isinstance(task.work, tuple):
+            streams, rest = copy_streams(self.system, task.team, task.work), 0
+        else:
+            cost = cost_of(self.system, task)
+            streams, rest = task_streams(self.system, task.team, cost), cost.time_ps - cost.launch_ps
+        flows = [self.memory.start(stream) for stream in streams] or [self.memory.compute(rest)]
+        for stream in streams:
+            self._count_stream(stream)
+        yield self.env.all_of([flow.done for flow in flows])
+        self._span(task.name, task.kind, layer, task.team, begin)
+
     def _count_stream(self, stream: Stream) -> None:
         read, written = stream.bytes_moved(self.burst)
         self.counters["dram", f"{stream.kind} bytes read", "bytes"] += read
@@ -311,6 +360,7 @@ def _sampled_segment(system: System, segment: Segment) -> Segments:
             duration_ps=int(runner.env.now),
             spans=tuple(runner.spans),
             counters=tuple(sorted(runner.counters.items())),
+            traffic=tuple(runner.memory.traffic),
         )
 
     return _SEGMENTS.get((system.key, segment.tasks), run)
@@ -318,11 +368,12 @@ def _sampled_segment(system: System, segment: Segment) -> Segments:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """An executed plan: duration, spans (columns as in a Result) and counters."""
+    """An executed plan: duration, spans, counters and traffic (columns as in a Result)."""
 
     duration_ps: int
     spans: pd.DataFrame
     counters: dict[tuple[str, str, str], float]
+    traffic: NDArray[np.int64]
 
 
 _SPAN_COLUMNS = ("task", "kind", "phase", "layer", "engine", "start_ps", "end_ps")
@@ -347,10 +398,34 @@ def _frame(spans: list[Span], phase: str, layers: list[int], starts: list[int]) 
     )
 
 
+def _repeated(rows: tuple[tuple[int, ...], ...], starts: list[int]) -> NDArray[np.int64]:
+    """Rows of traffic, moved to each of the starts."""
+    once = np.array(rows, np.int64).reshape(len(rows), len(OPTIONAL["traffic"]))
+    moved = np.tile(once, (len(starts), 1))
+    moved[:, :2] += np.repeat(np.array(starts, np.int64), len(once))[:, None]
+    return moved
+
+
+def _thinned(rows: NDArray[np.int64], bins: int = 5000) -> NDArray[np.int64]:
+    """Traffic of a long run: what begins in the same of `bins` equal times is one row a channel."""
+    if len(rows) <= ROW_LIMIT:
+        return rows
+    width = -(-(int(rows[:, 1].max()) + 1) // bins)
+    keys = rows[:, 2] + 1 + (rows[:, 0] // width) * (int(rows[:, 2].max()) + 2)
+    order = np.argsort(keys, kind="stable")
+    rows, first = rows[order], np.flatnonzero(np.diff(keys[order], prepend=-1))
+    made = np.add.reduceat(rows, first)
+    made[:, 2] = rows[first, 2]
+    made[:, 0], made[:, 6] = np.minimum.reduceat(rows[:, 0], first), np.maximum.reduceat(rows[:, 6], first)
+    made[:, 1] = np.maximum.reduceat(rows[:, 1], first)
+    return made
+
+
 def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps: int = 0) -> Run:
     """Execute a plan from `start_ps`. With a runner every repetition is stepped on its channels."""
     frames: list[pd.DataFrame] = []
     counters: Counter[tuple[str, str, str]] = Counter()
+    traffic = [np.zeros((0, len(OPTIONAL["traffic"])), np.int64)]
     now = start_ps
     for segment in plan.segments:
         layers = [segment.first_layer + i if segment.first_layer >= 0 else -1 for i in range(segment.times)]
@@ -358,15 +433,18 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
             once = _sampled_segment(system, segment)
             starts = [now + i * once.duration_ps for i in range(segment.times)]
             frames.append(_frame(list(once.spans), plan.phase, layers, starts))
+            traffic.append(_repeated(once.traffic, starts))
             for key, value in once.counters:
                 counters[key] += value * segment.times
             now += once.duration_ps * segment.times
         else:
             for layer in layers:
                 runner.spans.clear()
+                runner.memory.traffic.clear()
                 before = Counter(runner.counters)
                 runner.run(segment, layer)
                 frames.append(_frame(runner.spans, plan.phase, [layer], [0]))
+                traffic.append(_repeated(tuple(runner.memory.traffic), [0]))
                 counters.update(runner.counters - before)
             now = int(runner.env.now)
     spans = (
@@ -374,7 +452,9 @@ def run_plan(system: System, plan: Plan, runner: _Runner | None = None, start_ps
         if frames
         else pd.DataFrame(columns=_SPAN_COLUMNS)
     )
-    return Run(duration_ps=now - start_ps, spans=spans, counters=dict(counters))
+    return Run(
+        duration_ps=now - start_ps, spans=spans, counters=dict(counters), traffic=np.concatenate(traffic)
+    )
 
 
 def _method(method: str | Method) -> Method:
@@ -405,9 +485,17 @@ def decode_ps(model: str, method: str | Method, context: int, system: System) ->
     return _DECODE_PS.get(key, lambda: _decode(config, method, system, context).duration_ps)
 
 
-def prefill_run(model: str, method: str | Method, prompt: int, system: System) -> Run:
-    """The sampled prefill alone: its duration is the time to first token."""
-    return run_plan(system, _method(method).plan(prefill_trace(load_config(model), prompt), system))
+def prefill_run(
+    model: str | LlmConfig, method: str | Method, prompt: int, system: System, prefill_on: str = "cpu",
+    copies_on_engine: bool = False,
+) -> Run:  # fmt: skip
+    """The sampled prefill alone: its duration is the time to first token.
+
+    prefill_on: cpu, gpu or npu. copies_on_engine: that engine also makes the copies of a method.
+    """
+    config = load_config(model) if isinstance(model, str) else model
+    plan = _method(method).plan(prefill_trace(config, prompt), system)
+    return run_plan(system, plan if prefill_on == "cpu" else move(plan, prefill_on, copies_on_engine))
 
 
 def copy_only_run(model: str, prompt: int, system: System) -> float:
@@ -435,6 +523,7 @@ def simulate(
     tokens: int,
     system: str | System = "exynos2400",
     weights: str = "bf16",
+    prefill_on: str = "cpu",
     fidelity: str = "sampled",
     commands: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
@@ -444,19 +533,22 @@ def simulate(
 
     model: a shipped name or the path of a Hugging Face config.json. weights: type of the weight matrices
     (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). method: a name or
-    a `Method` of your own. The first token comes out of the prefill; each further one is a decode step.
-    commands: file for the DRAM command log (CSV, .gz by name), for fidelity "step" only. reuse: equal work
-    is done once (see `pimsim.reuse`); without it every layer, step and rate is simulated anew, to the same
-    result. Errors are `PimsimError`s that name what was given.
+    a `Method` of your own. prefill_on: cpu, gpu or npu; decode stays where the method has it. The first
+    token comes out of the prefill; each further one is a decode step. commands: file for the DRAM command
+    log (CSV, .gz by name), for fidelity "step" only. reuse: equal work is done once (see `pimsim.reuse`);
+    without it every layer, step and rate is simulated anew, to the same result. Errors are `PimsimError`s
+    that name what was given.
     """
     if not reuse:
         with reusing(False):
             return simulate(
                 model, method, prompt=prompt, tokens=tokens, system=system, weights=weights,
-                fidelity=fidelity, commands=commands, progress=progress,
+                fidelity=fidelity, commands=commands, progress=progress, prefill_on=prefill_on,
             )  # fmt: skip
     if prompt < 1 or tokens < 1:
         raise PlanError(f"prompt={prompt}, tokens={tokens}; wanted at least 1 of each")
+    if prefill_on not in ("cpu", *ACCELERATORS):
+        raise PlanError(f"prefill_on={prefill_on!r}; wanted one of cpu, {', '.join(ACCELERATORS)}")
     if fidelity not in FIDELITIES:
         raise PlanError(f"fidelity {fidelity!r}; wanted one of {', '.join(FIDELITIES)}")
     if commands is not None and fidelity != "step":
@@ -473,8 +565,10 @@ def simulate(
         runner = _Runner(machine, placement, "step", LOG_ROWS if commands is not None else 0)
 
     report(0.0, "prefill")
-    first = run_plan(machine, how.plan(trace, machine), runner)
+    planned = how.plan(trace, machine)
+    first = run_plan(machine, planned if prefill_on == "cpu" else move(planned, prefill_on), runner)
     frames, counters = [first.spans], Counter(first.counters)
+    traffic = [first.traffic]
     now = first.duration_ps
     rows = len(first.spans)
     for step in range(tokens - 1):
@@ -482,22 +576,28 @@ def simulate(
         if runner is None:
             run = _decode(config, how, machine, prompt + step, weights)
             spans = run.spans.assign(start_ps=run.spans["start_ps"] + now, end_ps=run.spans["end_ps"] + now)
+            moved = run.traffic + np.array([now, now, 0, 0, 0, 0, 0])
         else:
             run = run_plan(
                 machine, how.plan(_decode_trace(config, prompt + step, weights), machine), runner, now
             )
-            spans = run.spans
+            spans, moved = run.spans, run.traffic
         rows += len(spans)
         if rows > ROW_LIMIT:
             one = ("decode step", "decode", "", -1, "all", now, now + run.duration_ps)
             spans = pd.DataFrame([one], columns=_SPAN_COLUMNS)
+            moved = np.array([[now, now + run.duration_ps, -1, *moved[:, 3:6].sum(axis=0), 0]])
+        traffic.append(moved)
         frames.append(spans.assign(phase=f"decode[{step}]"))
         counters.update(run.counters)
         now += run.duration_ps
     report(1.0, "done")
 
+    activity = table("activity", [])
     if commands is not None and runner is not None and runner.memory.bench is not None:
-        data = csv_bytes(command_log(runner.memory.bench.channels))
+        log = command_log(runner.memory.bench.channels)
+        activity = bank_activity(log, machine.dram)
+        data = csv_bytes(log)
         write_file(commands, gzip.compress(data, mtime=0) if commands.suffix == ".gz" else data)
     total = now * 1e-12
     seconds = first.duration_ps * 1e-12
@@ -528,6 +628,8 @@ def simulate(
         ),
         capacity=capacity,
         summary=summary,
+        traffic=table("traffic", _thinned(np.concatenate(traffic)).tolist()),
+        activity=activity,
         manifest=manifest(
             parts={"system": machine},
             trace_digest=trace.digest(),
@@ -537,6 +639,8 @@ def simulate(
                 "tokens": tokens,
                 "method": how.name,
                 "weights": weights,
+                "prefill_on": prefill_on,
             },
-        ),
+        )
+        | {"machine": describe(machine)},
     )

@@ -25,6 +25,7 @@ COMMANDS = [
     "results",
     "trace",
     "parts",
+    "systems",
     "methods",
     "npu",
     "reproduce",

@@ -243,3 +243,17 @@ def test_digests_tell_parts_apart():
 def test_csv_of_floats_is_exact():
     frame = pd.DataFrame({"x": [0.1, 1e-300, float("nan")], "y": [1, 2, 3]})
     assert results.csv_bytes(frame) == b"x,y\n0.1,1\n1e-300,2\n,3\n"
+
+
+def test_optional_tables_are_saved_where_they_have_rows(tmp_path):
+    bare = made()
+    bare.save(tmp_path / "bare")
+    assert not (tmp_path / "bare" / "traffic.csv").exists()
+    assert len(Result.load(tmp_path / "bare").traffic) == 0
+    full = made(traffic=table("traffic", [(0, 10, -1, 64, 32, 0, 4)]))
+    full.save(tmp_path / "full")
+    again = Result.load(tmp_path / "full")
+    assert again.traffic.equals(full.traffic)
+    assert again.to_frame("traffic")["read_bytes"].tolist() == [64]
+    with pytest.raises(ResultError, match="read_bytes is negative"):
+        made(traffic=table("traffic", [(0, 10, -1, -64, 32, 0, 4)]))

@@ -320,3 +320,24 @@ def test_a_system_without_pim_is_an_error_not_a_crash():
     assert simulate(TINY, "host-only", prompt=4, tokens=2, system=bare).summary["system"] == "bare"
     with pytest.raises(PlanError, match="system bare has no PIM units"):
         simulate(TINY, "facil", prompt=4, tokens=2, system=bare)
+
+
+@pytest.mark.parametrize("fidelity", ["sampled", "step"])
+def test_traffic_adds_up_to_the_counted_bytes(fidelity):
+    """What crosses the pins is what the streams move, and registers and results of PIM operations."""
+    result = result_of("double-buffering", fidelity)
+    burst = PHONE.dram.geometry.burst_bytes * PHONE.channels
+    moved = result.traffic[["read_bytes", "written_bytes", "pim_bytes"]].sum()
+    read = sum(counter(result, "dram", f"{kind} bytes read") for kind in ("copy", "gemm", "kv"))
+    read += counter(result, "pim", "RDRES commands") * burst
+    written = counter(result, "dram", "copy bytes written")
+    written += counter(result, "pim", "WRREG commands") * burst
+    # Sampled: a row is rounded to a byte. Step: writes that a write buffer still holds come later.
+    near = {"abs": len(result.traffic)} if fidelity == "sampled" else {"rel": 0.02}
+    assert moved["read_bytes"] == pytest.approx(read, **near)
+    assert moved["written_bytes"] == pytest.approx(written, **near)
+    assert moved["pim_bytes"] == counter(result, "pim", "weight bytes multiplied")
+    assert set(result.traffic["channel"]) == ({-1} if fidelity == "sampled" else {-1, 0, 1, 2, 3})
+    long = result.traffic[result.traffic["end_ps"] - result.traffic["start_ps"] > 10**6]
+    rate = (long["read_bytes"] + long["written_bytes"]) / (long["end_ps"] - long["start_ps"]) * 1e12
+    assert rate.max() <= PHONE.peak_bytes_per_s

@@ -4,7 +4,36 @@ Each file holds related commands. Modules that take long to import are imported 
 them, so that help is instant.
 """
 
-from pimsim.cli import model, sweep, trace, parts, npu, pim, check, dram  # noqa: I001 (the order of the help)
+# The order of the imports is that of the help.
+from pimsim.cli import (  # noqa: I001
+    model,
+    compare,
+    timeline,
+    sweep,
+    trace,
+    parts,
+    npu,
+    pim,
+    check,
+    dram,
+    cache,
+    doctor,
+)
 from pimsim.cli.app import app, main
 
-__all__ = ["app", "check", "dram", "main", "model", "npu", "parts", "pim", "sweep", "trace"]
+__all__ = [
+    "app",
+    "cache",
+    "check",
+    "compare",
+    "doctor",
+    "dram",
+    "main",
+    "model",
+    "npu",
+    "parts",
+    "pim",
+    "sweep",
+    "timeline",
+    "trace",
+]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pimsim.devices.cache import CacheLevel, simulate
+from pimsim.devices.cache import simulate
 from pimsim.devices.dram.stream import Phase, Stream
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 from pimsim.placement.layout import PimLayout
@@ -26,16 +26,6 @@ PS = 1000  # picoseconds a nanosecond
 def split(total: int, parts: int) -> list[int]:
     """`total` in `parts` nearly equal static shares, larger ones first."""
     return [total // parts + (i < total % parts) for i in range(parts)]
-
-
-def _level(spec: CacheSpec) -> CacheLevel:
-    return CacheLevel(
-        name=spec.name,
-        size_bytes=spec.size_bytes,
-        ways=spec.ways,
-        line_bytes=spec.line_bytes,
-        hit_ns=spec.hit_ns,
-    )
 
 
 @kept(most=512, to_text=repr, from_text=float)
@@ -62,12 +52,12 @@ def weight_passes(
             address += [w_base + panel * NR * w_lines * LINE_BYTES + columns]
             is_weight += [np.zeros(len(per_row), bool), np.ones(len(columns), bool)]
     addresses, weights = np.concatenate(address).astype(np.uint64), np.concatenate(is_weight)
-    levels = [_level(level) for level in (core.l1, core.l2, *shared)]
     log = simulate(
-        levels, addresses, np.zeros(len(addresses), bool), np.where(weights, cacheable, True), log=True
+        (core.l1, core.l2, *shared), addresses, False, np.where(weights, cacheable, True), log=True
     ).log
     assert log is not None
-    fetched = int(((log.address >= w_base + NR * w_lines * LINE_BYTES) & ~log.write).sum())
+    reads = log.where("read", "non-cacheable read")
+    fetched = int((reads & (log.address >= w_base + NR * w_lines * LINE_BYTES)).sum())
     return fetched / ((panels - 1) * NR * w_lines)
 
 

@@ -16,14 +16,13 @@ base; without a base every field is needed, as in `DramSpec`.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pimsim.devices import part
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec
+from pimsim.devices.toml_file import TomlFile
 from pimsim.errors import SpecError, suggest
 
 _TEXT = ("name", "family", "source")
@@ -41,27 +40,8 @@ def read_part(path: str | Path) -> DramSpec:
     return _File(Path(path)).part()
 
 
-class _File:
-    """A file that is being read: its text, for line numbers, and its tables."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self.text = path.read_text(encoding="utf-8")
-            self.raw: dict[str, Any] = tomllib.loads(self.text)
-        except OSError as error:
-            raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise SpecError(f"{path}: not UTF-8: {error}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"{path}: not TOML: {error}") from None
-
-    def fail(self, key: str, text: str) -> NoReturn:
-        """Raise about a key, which may lie in a table (`timings.RCD`), and name its line."""
-        last = re.escape(key.rpartition(".")[2])
-        found = re.search(rf"(?m)(^|[\s{{,\[.\"]){last}(\"?\s*=|\])", self.text)
-        line = self.text.count("\n", 0, found.end()) + 1 if found else 1
-        raise SpecError(f"{self.path}:{line}: {text}")
+class _File(TomlFile):
+    """A DRAM part that is being read."""
 
     def part(self) -> DramSpec:
         known = ("base", *_TEXT, *_WHOLE, *_TABLES)
@@ -111,17 +91,6 @@ class _File:
             if name not in given and default is MISSING:
                 raise SpecError(f"{self.path}: geometry.{name} is missing")
         return DramGeometry(**given)
-
-    def table(self, key: str) -> dict[str, Any]:
-        value = self.raw.get(key, {})
-        if not isinstance(value, dict):
-            self.fail(key, f"{key}={value!r}; wanted a table")
-        return value
-
-    def typed(self, key: str, value: Any, kind: type) -> Any:
-        if type(value) is not kind:
-            self.fail(key, f"{key}={value!r}; wanted {'a text' if kind is str else 'a whole number'}")
-        return value
 
     def at_least(self, key: str, value: Any) -> AtLeast:
         if not isinstance(value, dict) or not value or not value.keys() <= {"ns", "ck"}:

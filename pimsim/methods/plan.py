@@ -81,9 +81,10 @@ class Copy:
 
 Work = Gemm | PimGemv | Vector | Attention | tuple[Copy, ...]
 
-TEAMS = ("one", "compute", "copy", "all", "pim")
+TEAMS = ("one", "compute", "copy", "all", "pim", "gpu", "npu")
 """one: the first compute thread; compute, copy: the system's GEMM and copy threads; all: every core;
-pim: the PIM units with every core driving them."""
+pim: the PIM units with every core driving them; gpu, npu: the accelerators of the system."""
+ACCELERATORS = ("gpu", "npu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +183,18 @@ def chain(tasks: Iterable[Task]) -> tuple[Task, ...]:
     for task in tasks:
         out.append(replace(task, after=(out[-1].name,) if out else ()))
     return tuple(out)
+
+
+def move(plan: Plan, engine: str, copies: bool = False) -> Plan:
+    """The plan with its operators on an accelerator; PIM keeps its own, the CPU copies unless `copies`."""
+    if engine not in ACCELERATORS:
+        raise PlanError(f"engine {engine!r}: wanted one of {', '.join(ACCELERATORS)}")
+
+    def moved(task: Task) -> Task:
+        stays = task.team == "pim" or (isinstance(task.work, tuple) and not copies)
+        return task if stays else replace(task, team=engine, fresh_threads=False)
+
+    return replace(plan, segments=tuple(replace(s, tasks=tuple(map(moved, s.tasks))) for s in plan.segments))
 
 
 def fold(segments: Iterable[Segment]) -> tuple[Segment, ...]:

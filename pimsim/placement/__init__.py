@@ -10,6 +10,7 @@ from pimsim.placement.capacity import (
     pim_rows,
     saving,
 )
+from pimsim.placement.facil import FacilChoice, FacilPages, Relayout, relayout
 from pimsim.placement.layout import CopyPattern, HostLayout, PimLayout, row_bytes_of
 from pimsim.placement.mapping import AddressMapping, DecodeTables, FieldBit, XorHash, decode_one
 from pimsim.placement.region import Allocator, Attribute, Placed, Region
@@ -21,6 +22,8 @@ __all__ = [
     "Attribute",
     "CopyPattern",
     "DecodeTables",
+    "FacilChoice",
+    "FacilPages",
     "FieldBit",
     "HostLayout",
     "Ledger",
@@ -28,12 +31,14 @@ __all__ = [
     "PimLayout",
     "Placed",
     "Region",
+    "Relayout",
     "XorHash",
     "decode_one",
     "host_bytes",
     "host_rows",
     "pim_copy_bytes",
     "pim_rows",
+    "relayout",
     "row_bytes_of",
     "saving",
 ]

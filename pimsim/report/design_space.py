@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pimsim.report.figures import SPARE_COLOURS, SPARE_MARKERS, _need, _styled
+from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
+from pimsim.report.figures import _need, _styled
 from pimsim.report.tables import header
 
 PANELS_A_ROW = 3

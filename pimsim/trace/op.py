@@ -41,6 +41,7 @@ ELEMENTWISE_FLOPS = {
     "tanh": 1,
     "sigmoid": 3,  # exp, add, divide
     "rope": 3,  # two multiplies and an add
+    "mul_add": 2,
     "softcap": 3,  # divide, tanh, multiply
     "silu": 4,  # sigmoid and a multiply
     "silu_mul": 5,  # silu(gate) * up
@@ -129,7 +130,8 @@ class Operator:
 
     matmul       inputs x (..., K), w (N, K), optional bias (N,); output (..., N): x times w transposed
     conv2d       inputs x (B, C, H, W), w (K, C / groups, R, S), optional bias (K,); output (B, K, P, Q);
-                 attrs stride, padding, dilation (an integer or two), groups
+                 attrs stride, padding, dilation (an integer or two), groups; optional gradient: `input`
+                 (inputs y's gradient, w; output as x) or `weight` (inputs x, y's gradient; output as w)
     attention    inputs q (M, heads * head_dim), k and v (>= context, kv_heads * head_dim); output as q;
                  attrs heads, kv_heads, head_dim, context (tokens in sight of the last query), causal;
                  one sequence; softmax included; q holds the last M of the `context` positions;
@@ -318,7 +320,33 @@ def _matmul(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
 
 def _conv2d(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
     _arity(op, inputs=(2, 3), outputs=(1, 1))
+    gradient = op.attrs.get("gradient")
+    if gradient is not None:
+        return _conv2d_gradient(op, ins, outs, str(gradient))
     x, w = ins[0], ins[1]
+    _image(op, x, w, outs[0])
+    _bias(op, ins, w.shape[0])
+    macs = outs[0].elements * math.prod(w.shape[1:])
+    return Cost(
+        flops=2 * macs + (outs[0].elements if len(ins) == 3 else 0),
+        bytes_read=_total(ins),
+        bytes_written=outs[0].bytes,
+    )
+
+
+def _conv2d_gradient(op: Operator, ins: list[Tensor], outs: list[Tensor], gradient: str) -> Cost:
+    """As many multiply-adds as the convolution itself: each of its products has one of its own."""
+    _known(_label(op), "gradient", gradient, ("input", "weight"))
+    _arity(op, inputs=(2, 2), outputs=(1, 1))
+    x, w, y = (outs[0], ins[1], ins[0]) if gradient == "input" else (ins[0], outs[0], ins[1])
+    _image(op, x, w, y)
+    return Cost(
+        flops=2 * y.elements * math.prod(w.shape[1:]), bytes_read=_total(ins), bytes_written=outs[0].bytes
+    )
+
+
+def _image(op: Operator, x: Tensor, w: Tensor, y: Tensor) -> None:
+    """Check the shapes of a convolution's input, weights and output against each other."""
     groups = _int(op, "groups", 1)
     if len(x.shape) != 4 or len(w.shape) != 4 or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
         raise TraceError(
@@ -330,14 +358,7 @@ def _conv2d(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:
         (x.shape[2 + i] + 2 * padding[i] - dilation[i] * (w.shape[2 + i] - 1) - 1) // stride[i] + 1
         for i in (0, 1)
     ]
-    _bias(op, ins, w.shape[0])
-    _output(op, outs[0], (x.shape[0], w.shape[0], *image))
-    macs = outs[0].elements * math.prod(w.shape[1:])
-    return Cost(
-        flops=2 * macs + (outs[0].elements if len(ins) == 3 else 0),
-        bytes_read=_total(ins),
-        bytes_written=outs[0].bytes,
-    )
+    _output(op, y, (x.shape[0], w.shape[0], *image))
 
 
 def _attention(op: Operator, ins: list[Tensor], outs: list[Tensor]) -> Cost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def whole(text: str, where: str, name: str, least: int = 1, most: int = MOST) ->
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20 and least <= int(digits) <= most):
         raise TraceError(f"{where}: {name} {short(text)}: wanted a whole number from {least} to {most}")
     return int(digits)
+
+
+def unknown_operators(first_at: Mapping[str, str], skipped: Mapping[str, int]) -> TraceError:
+    """The complaint about operators without a counterpart: where the first one is, names and counts."""
+    told = ", ".join(f"{name} x {count}" for name, count in sorted(skipped.items())[:10])
+    more = f" and {len(skipped) - 10} others" if len(skipped) > 10 else ""
+    first = next(iter(first_at.values()))
+    return TraceError(f"{first}: unknown operators: {told}{more}; --skip-unknown leaves them out")
 
 
 def short(value: object) -> str:

@@ -167,6 +167,7 @@ class FaceStep:
                 written_bytes=w * s,
                 shape=(c, d, b),
             ),
+            *self._of_pairs(),
             StepPart(
                 name="backbone backward",
                 macs=2 * b * model.macs - b * first.macs,  # nobody wants the gradient of the pictures
@@ -177,6 +178,19 @@ class FaceStep:
             _update("update of classes", w),
         ]
         return tuple(parts)
+
+    def _of_pairs(self) -> tuple[StepPart, ...]:
+        """Similarities are a product of the embeddings with themselves: each side has a gradient."""
+        if self.loss == "softmax":
+            return ()
+        b, d = self.batch, self.dim
+        part = StepPart(
+            name="gradient of similarities",
+            macs=2 * b * b * d,
+            read_bytes=b * b * SUM_BYTES + b * d * VALUE_BYTES,
+            written_bytes=b * d * SUM_BYTES,
+        )
+        return (part,)
 
     def memory_bytes(self) -> dict[str, int]:
         """What lies in memory at the end of the forward pass, by owner.

@@ -89,7 +89,7 @@ def test_what_the_issue_lists_is_there():
     grades = {(part(name, DramSpec).family, part(name, DramSpec).data_rate_mtps) for name in PARTS}
     for family, rates in {
         "lpddr4": {3200},
-        "lpddr5": {6400, 8533, 9600},
+        "lpddr5": {6400, 7467, 8533, 9600},
         "ddr4": {2666, 3200},
         "ddr5": {4800, 6400},
         "gddr6": {14000, 16000},

@@ -2,14 +2,17 @@
 
 import gzip
 import json
+import shutil
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pimsim.report.timeline import events, lanes, write_perfetto
-from pimsim.result import table
+from pimsim.cli import main
+from pimsim.report import timeline
+from pimsim.report.timeline import counts_over_time, events, lanes, write_perfetto, write_timeline
+from pimsim.result import Result, capacity_bytes, table
 
 SPANS = table(
     "spans",
@@ -36,7 +39,8 @@ def test_processes_threads_and_times():
     }
     first = next(e for e in made if e["name"] == "q")
     assert (first["ts"], first["dur"]) == (0.0, 1.5)
-    assert first["args"] == {"phase": "prefill", "layer": 0, "kind": "matmul"}
+    assert first["args"] == {"phase": "prefill", "layer": 0}
+    assert first["cat"] == "matmul"
     second = next(e for e in made if e["name"] == "k")
     assert second["ts"] == first["ts"] + first["dur"]
     counter = next(e for e in made if e["ph"] == "C")
@@ -75,3 +79,133 @@ def test_overlapping_spans_get_a_second_thread():
     spans = table("spans", [("a", "x", "p", -1, "e", 0, 2000), ("b", "x", "p", -1, "e", 1000, 3000)])
     threads = [e["args"]["name"] for e in events(spans) if e["name"] == "thread_name"]
     assert threads == ["e", "e (2)"]
+
+
+# All that a result knows.
+
+
+def result():
+    capacity = table("capacity", [("pim", "non-cacheable", "w", "weights", 1)])
+    return Result(
+        spans=SPANS,
+        counters=table("counters", []),
+        capacity=capacity,
+        traffic=table(
+            "traffic",
+            [(0, 1_000_000, 0, 40_000, 0, 0, 8), (0, 1_000_000, 1, 20_000, 0, 0, 8),
+             (2_000_000, 3_000_000, 0, 10_000, 5_000, 0, 8), (3_000_000, 4_000_000, -1, 0, 0, 70_000, 0)],
+        ),
+        activity=table("activity", [(0, 1_000_000, 1, 3, 4, 50, 0, 0)]),
+        summary={
+            "model": "m", "method": "x", "system": "s", "prompt": 1, "tokens": 1, "ttft_s": 0.0,
+            "tpot_s": None, "total_s": 0.0, "capacity_bytes": capacity_bytes(capacity),
+        },
+        manifest={},
+    )  # fmt: skip
+
+
+def test_counters_are_rates_and_fall_to_zero():
+    steps = counts_over_time(result().traffic)
+    zero = steps[steps["component"] == "DRAM:channel 0 read, GB/s"]
+    # 40 kB in 1 us are 40 GB/s; nothing from 1 to 2 us; 10 GB/s; nothing from 3 us on.
+    assert zero["time_ps"].tolist() == [0, 1_000_000, 2_000_000, 3_000_000]
+    assert zero["value"].tolist() == [40.0, 0.0, 10.0, 0.0]
+    assert set(steps["component"]) == {
+        "DRAM:channel 0 read, GB/s", "DRAM:channel 1 read, GB/s", "DRAM:channel 0 written, GB/s",
+        "DRAM:channel 0 bursts outstanding at most", "DRAM:channel 1 bursts outstanding at most",
+        "PIM:read in the banks, GB/s",
+    }  # fmt: skip
+
+
+def test_long_runs_keep_their_bytes_in_fewer_steps(monkeypatch):
+    monkeypatch.setattr(timeline, "STEPS", 10)
+    rows = [(i * 1000, i * 1000 + 1000, -1, 64, 0, 0, 4) for i in range(400)]
+    steps = counts_over_time(table("traffic", rows))
+    read = steps[steps["component"] == "DRAM read, GB/s"]
+    assert len(read) <= 11
+    moved = (read["value"].iloc[:-1].to_numpy() * read["time_ps"].diff().iloc[1:].to_numpy()).sum() / 1e3
+    assert moved == pytest.approx(400 * 64)
+
+
+def test_tracks_flows_and_json(tmp_path):
+    write_timeline(result(), tmp_path / "t.json.gz")
+    made = json.loads(gzip.decompress((tmp_path / "t.json.gz").read_bytes()))["traceEvents"]
+    threads = {(e["pid"], e["tid"]): e["args"]["name"] for e in made if e["name"] == "thread_name"}
+    assert {"operators", "DRAM:channel 0", "DRAM:channel 1", "banks of channel 1:bank 03", "pim"} < {
+        *threads.values()
+    }
+    slices = [e for e in made if e["ph"] == "X"]
+    assert all(set(e) >= {"name", "cat", "pid", "tid", "ts", "dur", "args"} for e in slices)
+    assert all(e["ts"] >= 0 and e["dur"] >= 0 for e in slices)
+    by_flow = {}
+    for e in slices:
+        if "bind_id" in e:
+            by_flow.setdefault(e["bind_id"], []).append(e)
+    assert len(by_flow) == len(SPANS)
+    for held in by_flow.values():
+        out = [e for e in held if e.get("flow_out")]
+        assert [threads[e["pid"], e["tid"]].split(" (")[0] for e in out] == ["operators"]
+        assert {e["name"] for e in held} == {out[0]["name"]}
+        assert any(e.get("flow_in") for e in held)
+    bank = next(e for e in slices if e["cat"] == "bank")
+    assert bank["name"] == "4 activates, 50 reads"
+
+
+@pytest.mark.extra
+def test_protobuf_nests_and_says_the_same(tmp_path):
+    """Read back by the schema of Perfetto: begins and ends match, times and names are those of the JSON."""
+    pb = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    for name in ("a", "b"):
+        write_timeline(result(), tmp_path / f"{name}.pftrace")
+    data = (tmp_path / "a.pftrace").read_bytes()
+    assert data == (tmp_path / "b.pftrace").read_bytes()
+    trace = pb.Trace.FromString(data)
+    uuids = {p.track_descriptor.uuid for p in trace.packet if p.HasField("track_descriptor")}
+    parents = {p.track_descriptor.parent_uuid for p in trace.packet if p.HasField("track_descriptor")}
+    assert parents - {0} <= uuids
+    held, found = {}, []
+    for packet in trace.packet:
+        event = packet.track_event
+        if not packet.HasField("track_event"):
+            continue
+        assert event.track_uuid in uuids
+        if event.type == event.TYPE_SLICE_BEGIN:
+            held.setdefault(event.track_uuid, []).append((packet.timestamp, event.name))
+        elif event.type == event.TYPE_SLICE_END:
+            begin, name = held[event.track_uuid].pop()
+            found.append((name, begin, packet.timestamp - begin))
+    assert not any(held.values())
+    write_timeline(result(), tmp_path / "t.json")
+    made = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    same = [(e["name"], round(e["ts"] * 1000), round(e["dur"] * 1000)) for e in made if e["ph"] == "X"]
+    assert sorted(found) == sorted(same)
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("name", ["t.json.gz", "t.pftrace"])
+def test_the_trace_processor_reads_it(tmp_path, name):
+    """Only where Perfetto's own reader is installed: `trace_processor_shell` on the path."""
+    api = pytest.importorskip("perfetto.trace_processor")
+    shell = shutil.which("trace_processor_shell")
+    if shell is None:
+        pytest.skip("needs trace_processor_shell on the path")
+    write_timeline(result(), tmp_path / name)
+    config = api.TraceProcessorConfig(bin_path=shell)
+    with api.TraceProcessor(trace=str(tmp_path / name), config=config) as reader:
+        count = next(iter(reader.query("select count(*) as n from slice"))).n
+        flows = next(iter(reader.query("select count(*) as n from flow"))).n
+        errors = next(iter(reader.query("select sum(value) as n from stats where severity = 'error'"))).n
+    assert (count, flows, errors) == (12, 4, 0)
+
+
+def test_command(tmp_path, capsys):
+    result().save(tmp_path / "run")
+    run = str(tmp_path / "run")
+    assert main(["timeline", run, "--out", str(tmp_path / "t.json.gz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spans"] == len(SPANS)
+    assert main(["timeline", run, "--out", str(tmp_path / "t.svg"), "--quiet"]) == 0
+    assert (tmp_path / "t.png").exists()
+    assert main(["timeline", run, "--out", str(tmp_path / "t.txt")]) == 2
+    assert "the ending says the form" in capsys.readouterr().err
+    assert main(["timeline", run, "--out", str(tmp_path / "t.svg"), "--phase", "train"]) == 2
+    assert "the run has: prefill, decode" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The CPU cluster of an Exynos-2400-class phone: one Cortex-X4 and five Cortex-A720 (the A520 stay idle).
+"""An Exynos-2400-class phone. Its CPU cluster: one Cortex-X4 and five Cortex-A720 (the A520 stay idle).
 
 Clocks and cache sizes: public specifications of the Exynos 2400. Peak rates are FP32 fused multiply-add
 rates (32 and 16 FLOP a clock): they give 320 GFLOPS, the 321 that PIM-SHERPA states as BF16 peak. What
@@ -7,6 +7,8 @@ carries "calibrated" or "estimate" is listed with its reason in docs/calibration
 
 from dataclasses import replace
 
+from pimsim.devices.accelerator import AcceleratorSpec
+from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 
 _ARM = "Arm Cortex-X4 / A720 technical reference manuals, largest configuration; hit times: estimate"
@@ -24,6 +26,8 @@ X4 = CoreSpec(
     lines_outstanding=48,
     nc_outstanding=6,
     cached_gbps=30.0,
+    store_buffer=64,
+    type_flop_per_ck=(("fp16", 64), ("int8", 128)),
 )
 
 A720_29 = CoreSpec(
@@ -39,6 +43,8 @@ A720_29 = CoreSpec(
     lines_outstanding=24,
     nc_outstanding=6,
     cached_gbps=15.0,
+    store_buffer=32,
+    type_flop_per_ck=(("fp16", 32), ("int8", 64)),
 )
 
 A720_26 = replace(A720_29, name="a720-2.6", source=A720_29.source.replace("2.90", "2.60"), clock_ghz=2.6)
@@ -60,3 +66,42 @@ EXYNOS_2400 = CpuSpec(
     wake_us=20.0,
     create_us=155.0,
 )
+
+XCLIPSE_940 = AcceleratorSpec(
+    name="xclipse-940",
+    source="public reports on the Exynos 2400: RDNA 3, six work-group processors (12 compute units) at "
+    "1.095 GHz; "
+    "derived: 256 FLOP a clock and unit in FP32 (both issue slots), 512 in FP16 (wave matrix); "
+    "efficiency, bytes in "
+    "flight, path and launch: estimate; cache: the SoC's 8 MB system cache",
+    kind="gpu",
+    peak_tflops={"fp32": 3.36, "fp16": 6.73, "int8": 6.73},
+    vector_tflops=3.36,
+    matmul_efficiency=0.5,
+    cache_bytes=8 * 2**20,
+    outstanding_bytes=32 * 1024,
+    path_ns=150.0,
+    launch_us=30.0,
+)
+
+PLATFORM = PlatformSpec(
+    name="exynos2400",
+    source="PIM-SHERPA (arXiv 2603.09216) section 6 platform; address maps: estimate",
+    cpu="exynos-2400",
+    dram="lpddr5x-8533-16gb-x16",
+    channels=4,
+    pim="lpddr5x-pim-8533",
+    gpu="xclipse-940",
+    npu="mobile-64x64",
+    host_mapping="row:16 rank:1 bank:2 column:5 bankgroup:2 channel:2 column:1 "
+    "bank[0]^=row[0]^row[3]^row[6]^row[9]^row[12] bank[1]^=row[1]^row[4]^row[7]^row[10]^row[13] "
+    "rank[0]^=row[2]^row[5]^row[8]^row[11]^row[14]",
+    pim_mapping="row:16 channel:2 rank:1 bankgroup:2 bank:2 column:6",
+    compute_cores=(0, 1, 2, 3),
+    copy_cores=(4, 5),
+    pad_head=True,  # 128256 -> 131072 rows: fits the capacity that the paper reports
+)
+"""16 GB instead of the phone's 12 GB, so that weight duplication of the 3B model fits: it needs 12.9 GB.
+
+Address maps: estimates (64 B a channel, bank groups next; PIM: a row whole in a bank); thread placement:
+four GEMM threads on the fastest cores; copy threads: see docs/calibration.md."""

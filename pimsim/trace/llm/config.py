@@ -143,6 +143,10 @@ _LATER = frozenset(
 """Fields that not every model has; a description leaves out those at their default."""
 
 
+LIMIT_BYTES = 4 * 2**20
+"""The largest configuration that is read."""
+
+
 def models() -> tuple[str, ...]:
     """Names of the models that come with pimsim."""
     return tuple(
@@ -152,23 +156,32 @@ def models() -> tuple[str, ...]:
 
 def load_config(name_or_path: str | Path) -> LlmConfig:
     """A shipped model by its name, or any `config.json` by its path (or that of its folder)."""
+    return _parse(*config_text(name_or_path))
+
+
+def config_text(name_or_path: str | Path) -> tuple[str, str, str]:
+    """The text of a `config.json` as `load_config` finds it, its place and the name of the model."""
     name = str(name_or_path)
     if name.lower() in models():
         shipped = resources.files("pimsim.trace") / "configs" / f"{name.lower()}.json"
-        return _parse(shipped.read_text(encoding="utf-8"), f"{name.lower()}.json", name.lower())
+        return shipped.read_text(encoding="utf-8"), f"{name.lower()}.json", name.lower()
     path = Path(name_or_path)
     if path.is_dir():
         path /= "config.json"
     if not path.exists() and path.suffix != ".json" and len(path.parts) == 1:
         raise TraceError(f"no model named {name!r}{suggest(name, models())} (or the path of a config.json)")
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
+        text = content.decode("utf-8")
     except OSError as error:
         raise TraceError(f"{path}: cannot read the model configuration: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: the model configuration is not UTF-8 text: {error}") from error
+    if len(content) > LIMIT_BYTES:
+        raise TraceError(f"{path}: more than {LIMIT_BYTES:,} bytes: not a model configuration")
     folder = path.resolve().parent.name
-    return _parse(text, str(path), folder if path.stem == "config" and folder else path.stem)
+    return text, str(path), folder if path.stem == "config" and folder else path.stem
 
 
 def _configs() -> list[Any]:

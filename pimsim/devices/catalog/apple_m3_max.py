@@ -1,0 +1,163 @@
+"""An Apple-M3-Max-class laptop (16 CPU cores, 40 GPU cores) and an A17-Pro-class phone (iPhone 15 Pro).
+
+Apple publishes core counts and bandwidth; clocks and lanes are those that public measurements report. The
+PIM units are a what-if, as in FACIL (HPCA 2025).
+"""
+
+from dataclasses import replace
+
+from pimsim.devices.accelerator import AcceleratorSpec
+from pimsim.devices.catalog.exynos2400 import EXYNOS_2400, X4
+from pimsim.devices.platform import PlatformSpec
+from pimsim.devices.spec import CacheSpec
+
+_PUBLIC = "public measurements and specification lists"
+_SHARE = f"{_PUBLIC}: the cores of a cluster share it; here each has a part: estimate"
+
+M3_P = replace(
+    X4,
+    name="apple-m3-p",
+    source=f"{_PUBLIC}: 4.05 GHz, 4 x 128-bit FMA, 128 KB L1, 16 MB L2 a cluster of six; the matrix "
+    "coprocessor is "
+    "not used; efficiency and misses in flight: estimate",
+    clock_ghz=4.05,
+    flop_per_ck=32,
+    l1=CacheSpec(name="L1", size_bytes=128 * 1024, ways=8, line_bytes=64, hit_ns=0.8, source=_PUBLIC),
+    l2=CacheSpec(name="L2", size_bytes=2 * 2**20, ways=16, line_bytes=64, hit_ns=4.5, source=_SHARE),
+    lines_outstanding=64,
+    nc_outstanding=8,
+    cached_gbps=60.0,
+)
+M3_E = replace(
+    X4,
+    name="apple-m3-e",
+    source=f"{_PUBLIC}: 2.75 GHz, 2 x 128-bit FMA, 64 KB L1, 4 MB L2 for four; the rest: estimate",
+    clock_ghz=2.75,
+    flop_per_ck=16,
+    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=8, line_bytes=64, hit_ns=1.1, source=_PUBLIC),
+    l2=CacheSpec(name="L2", size_bytes=2**20, ways=16, line_bytes=64, hit_ns=6.0, source=_SHARE),
+    lines_outstanding=24,
+    nc_outstanding=6,
+    cached_gbps=20.0,
+)
+A17_P = replace(M3_P, name="apple-a17-p", source=M3_P.source.replace("4.05", "3.78"), clock_ghz=3.78)
+A17_E = replace(M3_E, name="apple-a17-e", source=M3_E.source.replace("2.75", "2.11"), clock_ghz=2.11)
+
+
+def _slc(size_mb: int) -> CacheSpec:
+    return CacheSpec(
+        name="SLC",
+        size_bytes=size_mb * 2**20,
+        ways=12,
+        line_bytes=64,
+        hit_ns=35.0,
+        source=f"{_PUBLIC}: size; ways and time: estimate",
+    )
+
+
+M3_MAX_CPU = replace(
+    EXYNOS_2400,
+    name="apple-m3-max",
+    source="Apple: 12 performance and 4 efficiency cores; lines in flight, path and threads: estimate",
+    cores=(M3_P,) * 12 + (M3_E,) * 4,
+    shared=(_slc(48),),
+    path_ns=80.0,
+    cluster_lines=640,
+    dispatch_us=5.0,
+    wake_us=8.0,
+)
+A17_CPU = replace(
+    EXYNOS_2400,
+    name="apple-a17-pro",
+    source="Apple: 2 performance and 4 efficiency cores; lines in flight, path and threads: estimate",
+    cores=(A17_P,) * 2 + (A17_E,) * 4,
+    shared=(_slc(24),),
+    path_ns=60.0,
+    cluster_lines=92,
+    dispatch_us=8.0,
+    wake_us=10.0,
+)
+
+_GPU = (
+    f"{_PUBLIC}: 128 lanes a core at 1.398 GHz, two operations each; FP16 at the rate of FP32; cache: the "
+    "system "
+    "cache; efficiency, bytes in flight, path and launch: estimate"
+)
+M3_MAX_GPU = AcceleratorSpec(
+    name="apple-m3-max-gpu",
+    source=f"40 cores, 14.3 TFLOPS; {_GPU}",
+    kind="gpu",
+    peak_tflops={"fp32": 14.3, "fp16": 14.3, "int8": 14.3},
+    vector_tflops=14.3,
+    matmul_efficiency=0.75,
+    cache_bytes=48 * 2**20,
+    outstanding_bytes=256 * 1024,
+    path_ns=200.0,
+    launch_us=6.0,
+    grain_rows=8,
+    grain_cols=32,
+)
+A17_GPU = replace(
+    M3_MAX_GPU,
+    name="apple-a17-pro-gpu",
+    source=f"6 cores, 2.15 TFLOPS; {_GPU}",
+    peak_tflops={"fp32": 2.15, "fp16": 2.15, "int8": 2.15},
+    vector_tflops=2.15,
+    cache_bytes=24 * 2**20,
+    outstanding_bytes=32 * 1024,
+    path_ns=150.0,
+    launch_us=10.0,
+)
+
+_ANE = "at 8 bits as Apple counts them; half of it at 16 bits, the rest: estimate"
+M3_ANE = AcceleratorSpec(
+    name="apple-m3-neural-engine",
+    source="Apple: 16 cores, 18 TOPS; taken as the rate at 16 bits; the rest: estimate",
+    kind="npu",
+    peak_tflops={"fp16": 18.0, "int8": 18.0},
+    vector_tflops=1.0,
+    matmul_efficiency=0.6,
+    cache_bytes=16 * 2**20,
+    outstanding_bytes=64 * 1024,
+    path_ns=200.0,
+    launch_us=50.0,
+    grain_rows=32,
+    grain_cols=32,
+)
+A17_ANE = replace(
+    M3_ANE,
+    name="apple-a17-pro-neural-engine",
+    source=f"Apple: 16 cores, 35 TOPS {_ANE}",
+    peak_tflops={"fp16": 17.5, "int8": 35.0},
+    outstanding_bytes=32 * 1024,
+)
+
+_WHAT_IF = "PIM units: what-if after FACIL; address maps: estimate"
+M3_MAX = PlatformSpec(
+    name="apple-m3-max",
+    source=f"Apple: 128 GB (2023); {_PUBLIC}: 512-bit LPDDR5-6400, 409.6 GB/s; {_WHAT_IF}",
+    cpu="apple-m3-max",
+    dram="lpddr5-6400-16gb-x16-2r",
+    channels=32,
+    pim="lpddr5-pim-6400-2r",
+    gpu="apple-m3-max-gpu",
+    npu="apple-m3-neural-engine",
+    compute_cores=tuple(range(12)),
+    copy_cores=(12, 13),
+    queue=128,
+    pim_driver="gpu",
+)
+IPHONE_15_PRO = PlatformSpec(
+    name="iphone-15-pro",
+    source=f"{_PUBLIC}: 8 GB of 64-bit LPDDR5-6400, 51.2 GB/s; {_WHAT_IF}",
+    cpu="apple-a17-pro",
+    dram="lpddr5-6400-16gb-x16",
+    channels=4,
+    pim="lpddr5-pim-6400",
+    gpu="apple-a17-pro-gpu",
+    npu="apple-a17-pro-neural-engine",
+    compute_cores=(0, 1, 2, 3),
+    copy_cores=(4, 5),
+    queue=128,
+    pim_driver="gpu",
+)
