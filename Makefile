@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extras lint bench legality clean
+.PHONY: help venv demo test test-extras docs docs-data lint bench legality clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -32,6 +32,14 @@ test: $(STAMP)  ## Run the tests
 
 test-extras: $(EXTRAS_STAMP)  ## Run the tests that need optional dependencies
 	$(BIN)/python -m pytest -q -n auto -m extra
+
+docs: $(EXTRAS_STAMP)  ## Build the documentation as a site under out/site, warnings are errors
+	$(BIN)/python -m mkdocs build --strict
+
+docs-data: $(EXTRAS_STAMP)  ## Make figures, notebook and validation tables of the documentation again
+	$(BIN)/python docs/make_figures.py
+	$(BIN)/python docs/make_notebook.py
+	$(BIN)/python docs/make_validation.py
 
 lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff check .

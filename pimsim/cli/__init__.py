@@ -8,4 +8,17 @@ them, so that help is instant.
 from pimsim.cli import model, compare, timeline, trace, parts, npu, pim, check, dram, doctor  # noqa: I001
 from pimsim.cli.app import app, main
 
-__all__ = ["app", "check", "compare", "doctor", "dram", "main", "model", "npu", "parts", "pim", "timeline", "trace"]
+__all__ = [
+    "app",
+    "check",
+    "compare",
+    "doctor",
+    "dram",
+    "main",
+    "model",
+    "npu",
+    "parts",
+    "pim",
+    "timeline",
+    "trace",
+]
