@@ -327,6 +327,7 @@ def test_unknown_calls_can_be_counted():
         ("{", r"not a configuration"),
         ("[]", r"wanted an object with a model_type"),
         (json.dumps({"model_type": "no-such-model"}), r"building the model of .* failed"),
+        (json.dumps({"model_type": "llama", "num_hidden_layers": 10**9}), r"num_hidden_layers=10+: wanted"),
         (json.dumps({"model_type": "llama", "hidden_size": -8}), r"building the model of .* failed"),
     ],
 )
