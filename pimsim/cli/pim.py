@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     "pimsim gemv --pim lpddr5x-pim-9600 --rows 4096 --cols 4096 --dtype int8 --fence-ns 150 --check"
 )
 def gemv(
-    pim: Annotated[str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")],
+    pim: Annotated[
+        str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")
+    ],
     rows: Annotated[int, typer.Option(help="Rows of the matrix: outputs.", metavar="N")],
     cols: Annotated[int, typer.Option(help="Columns of the matrix: inputs.", metavar="K")],
     batch: Annotated[int, typer.Option(help="Vectors that are multiplied.", metavar="B")] = 1,
@@ -137,7 +139,9 @@ def elementwise(
     "--context 1024 --dtype int8 --check"
 )
 def attention(
-    pim: Annotated[str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")],
+    pim: Annotated[
+        str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")
+    ],
     heads: Annotated[int, typer.Option(help="Query heads.", metavar="H")],
     kv_heads: Annotated[int, typer.Option(help="Heads of K and V.", metavar="G")],
     head_dim: Annotated[int, typer.Option(help="Values of a head.", metavar="D")],
