@@ -38,7 +38,7 @@ reports: $(STAMP)  ## Compare the stored reports that take long with new runs of
 
 new-reports: $(STAMP)  ## Run all experiments and store their reports beside the scripts
 	mkdir -p out
-	for group in face flexiq gaze pim-sherpa what-if; do \
+	for group in facil face flexiq gaze overview pim-sherpa what-if; do \
 	  $(BIN)/pimsim reproduce $$group --out out/$$group > out/$$group.txt || exit 1; \
 	  for report in out/$$group/*/report.txt; do \
 	    name=$$(basename $$(dirname $$report)); \
