@@ -7,11 +7,13 @@ compiled into each other across files, so a cached one also has to go when anoth
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core import config, event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _MARK = b"pimsim.compiled import"  # how a file gets these decorators
@@ -30,6 +32,28 @@ def _stamp() -> str:
 
 
 _STAMP = _stamp()
+
+
+class _Announce(event.Listener):
+    """Says once, through the log of the package, that functions are being compiled."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        function = event.data["dispatcher"].py_func
+        if not _Announce.said and function.__module__.startswith("pimsim."):
+            _Announce.said = True
+            logging.getLogger("pimsim").info(
+                "compiling the inner loops of the simulator: once after an installation or update, "
+                "about a minute; later runs load them from %s",
+                config.CACHE_DIR or "the __pycache__ folders of the package",
+            )
+
+    def on_end(self, event: Any) -> None:
+        """Nothing: only the start is said."""
+
+
+event.register("numba:compile", _Announce())
 
 
 def decorator(**options: Any) -> Callable[[_Function], _Function]:

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 
 class PimsimError(Exception):
-    """Base of every error caused by input; the command line prints it and exits with code 2."""
+    """Base of every error caused by input; the command line prints it and exits with code 2.
+
+    A text that a damaged file made endless is cut in the middle.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= 2000 else f"{text[:1400]} ... {text[-500:]}"
 
 
 class SpecError(PimsimError):

@@ -219,7 +219,7 @@ class Memory:
 
 _PROGRAMS: Kept[ProgramTime] = Kept(
     "program time",
-    most=1024,
+    most=256,
     to_text=lambda timed: json.dumps(asdict(timed)),
     from_text=lambda text: ProgramTime(**json.loads(text)),
 )

@@ -347,7 +347,7 @@ def _compiled(system: System, n: int, k: int, dtype: str, pad: int, base: int) -
 
 
 _GEMVS: Kept[Gemv] = Kept("gemv", most=64 * 2**20, weigh=lambda made: made.commands.nbytes + made.data.nbytes)
-_SEGMENTS: Kept[Segments] = Kept("segment", most=20_000, weigh=lambda made: len(made.spans) + 1)
+_SEGMENTS: Kept[Segments] = Kept("segment", most=20_000, weigh=lambda made: len(made.spans) + 20)
 
 
 def _sampled_segment(system: System, segment: Segment) -> Segments:
@@ -461,11 +461,11 @@ def _method(method: str | Method) -> Method:
     return method if isinstance(method, Method) else load_method(method)
 
 
-_DECODES: Kept[Run] = Kept("decode step", most=100_000, weigh=lambda run: len(run.spans) + 1)
-_DECODE_PS: Kept[int] = Kept("decode time", most=100_000)
+_DECODES: Kept[Run] = Kept("decode step", most=100_000, weigh=lambda run: len(run.spans) + 200)
+_DECODE_PS: Kept[int] = Kept("decode time", most=10_000)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _decode_trace(config: LlmConfig, context: int, weights: str) -> Trace:
     return decode_trace(config, context, weight_dtype=weights)
 

@@ -31,6 +31,7 @@ from pimsim.devices.npu.memory import mapping_of
 from pimsim.devices.pim.program import HostDrive
 from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.platform_file import read_platform
+from pimsim.devices.python_file import from_file, names_file
 from pimsim.devices.spec import Clocks, DramGeometry
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
@@ -249,11 +250,13 @@ def systems() -> dict[str, PlatformSpec]:
 
 
 def load_system(name: str) -> System:
-    """The system of a platform of the catalog, or of a TOML file (a name that ends in .toml).
+    """The system of a platform of the catalog, of a TOML file (a name that ends in .toml), or FILE.py:NAME.
 
     The fields of the file are those of `PlatformSpec`; see `pimsim.devices.platform_file`. Errors are
     SpecErrors that name the platform, or file, line and key.
     """
+    if names_file(name):
+        return from_file(name, System)
     if name.endswith(".toml"):
         spec, own = read_platform(Path(name))
         try:

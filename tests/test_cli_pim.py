@@ -173,3 +173,33 @@ def test_an_activation_runs_on_data_and_is_refused_elsewhere(capsys):
     code, _, err = run(capsys, "gemv", "--pim", "hbm-pim-2000", *shape)
     assert code == 2
     assert "no table of a function" in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "text"),
+    [
+        ("hbm-pim-2000", "add", "add of 20,000 elements"),
+        ("hbm-pim-2000", "scale-shift", "host reads the operands in order"),
+        ("hbm-pim-2400", "sum", "sum of 20,000 elements"),
+        ("gddr6-aim", "mul", "EWAB"),
+        ("gddr6-aim", "add", "the controller adds (EWADD)"),
+        ("lpddr5-aim", "sum", "the host adds 32 sums"),
+        ("lpddr5x-pim-9600", "sum", "a product with ones"),
+    ],
+)
+def test_elementwise_operations_run_on_data(capsys, name, operation, text):
+    size = ("--operation", operation, "--elements", "20000", "--channels", "2", "--check")
+    code, out, _ = run(capsys, "elementwise", "--pim", name, *size)
+    assert code == 0
+    assert text in out
+    assert "on data: right" in out
+    held = json.loads(run(capsys, "elementwise", "--pim", name, *size, "--json")[1])
+    assert held["peak_clocks"] + sum(held["lost"].values()) == held["clocks"]
+    assert held["shape"] == {"elements": 20000}
+
+
+def test_an_operation_that_a_part_lacks_says_what_to_do(capsys):
+    wanted = ("--pim", "lpddr5x-pim-8533", "--operation", "add", "--elements", "100")
+    code, _, err = run(capsys, "elementwise", *wanted)
+    assert code == 2
+    assert "a scale goes into the weights" in " ".join(err.replace("│", " ").split())

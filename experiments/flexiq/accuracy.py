@@ -12,7 +12,7 @@ from experiments.face.dlib_model import as_inputs
 from experiments.face.verification import pairs, true_accept_over
 from experiments.flexiq.setting import PAPER, READ
 from pimsim.checks import Check, Tolerance
-from pimsim.quant.integer import MixedNetwork, channels_of, run_int4, stream_errors
+from pimsim.quant.integer import Low, MixedNetwork, channels_of, run_int4, stream_errors
 from pimsim.quant.network import calibrate
 from pimsim.quant.plan import RATIOS
 from pimsim.quant.select import Choice, Search, evolve, greedy, nested, per_unit
@@ -32,6 +32,7 @@ RATES = (1e-3, 1e-2)
 FP32_ACCEPTS = 98.67
 """Percent at 1e-3 over all 400 pictures: see experiments/face/real_faces.py."""
 SHARES = RATIOS[1:]
+MEASURED = "another program's run of the same network and pictures"
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,10 @@ CURVES = (
     Series("greedy", "dynamic"),
     Series("greedy", "plain"),
     Series("even", "static"),
-    Series("random", "static"),
+    Series("even", "plain"),
 )
+RANDOM = "random"
+"""A selection that is only held to the others by its distance on the pictures of the search."""
 
 
 def run(progress: Callable[[float, str], None]) -> Report:
@@ -83,6 +86,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     }
     progress(0.1, "INT8")
     int8 = mixed["static"].run(inputs)
+    others = inputs[~calibrating]
     few = inputs[calibrating][:: orl.EACH][:FITNESS_PICTURES]
     wanted = mixed["static"].run(few)
     tried = 0
@@ -91,44 +95,40 @@ def run(progress: Callable[[float, str], None]) -> Report:
         nonlocal tried
         tried += 1
         progress(0.15 + 0.4 * min(1.0, tried / 220), f"evolving, {tried} selections tried")
-        low = channels_of(choice, streams, network, GROUP)
-        return float(np.square(mixed["static"].run(few, low) - wanted).mean())
+        return _distance(mixed["static"], few, wanted, channels_of(choice, streams, network, GROUP))
 
     selections = {
         "greedy": greedy(values, SHARES),
         "even": per_unit(values, SHARES),
-        "random": greedy([np.random.default_rng(0).random(len(error)) for error in values], SHARES),
+        RANDOM: greedy([np.random.default_rng(0).random(len(error)) for error in values], SHARES),
         "evolved": evolve(values, SHARES, distance, SEARCH),
     }
+    person, true = found.person[~calibrating], exact[~calibrating]
     rows = [
-        _row("FP32", 0, exact, exact, found.person, calibrating),
-        _row("INT8", 0, int8, exact, found.person, calibrating),
-        _row(
-            "INT4 with scales of its own",
-            100,
-            run_int4(network, calibration, inputs),
-            exact,
-            found.person,
-            calibrating,
-        ),
+        _row("FP32", 0, true, true, person),
+        _row("INT8", 0, int8[~calibrating], true, person),
+        _row("INT4 with scales of its own", 100, run_int4(network, calibration, others), true, person),
     ]
-    distances = []
+    ran: dict[tuple[str, bytes], NDArray[np.float64]] = {}
     for at, curve in enumerate(CURVES):
         rows.append(rows[1] | {"setting": curve.label})
         for share, choice in zip(SHARES, selections[curve.selection], strict=True):
             progress(0.55 + 0.45 * (at + share / 1.01) / len(CURVES), f"{curve.label}, {share:.0%}")
-            low = channels_of(choice, streams, network, GROUP)
-            got = mixed[curve.positions].run(inputs, low)
-            rows.append(_row(curve.label, 100 * share, got, exact, found.person, calibrating))
-            if curve.positions == "static":
-                distances.append(
-                    {
-                        "selection": curve.selection,
-                        "ratio_percent": 100 * share,
-                        "mean_square_distance_e6": 1e6
-                        * float(np.square(mixed["static"].run(few, low) - wanted).mean()),
-                    }
-                )
+            key = (curve.positions, b"|".join(unit.tobytes() for unit in choice))
+            if key not in ran:
+                low = channels_of(choice, streams, network, GROUP)
+                ran[key] = mixed[curve.positions].run(others, low)
+            rows.append(_row(curve.label, 100 * share, ran[key], true, person))
+    distances = [
+        {
+            "selection": name,
+            "ratio_percent": 100 * share,
+            "mean_square_distance_e6": 1e6
+            * _distance(mixed["static"], few, wanted, channels_of(choice, streams, network, GROUP)),
+        }
+        for name, chosen in selections.items()
+        for share, choice in zip(SHARES, chosen, strict=True)
+    ]
     progress(1.0, "done")
     table = pd.DataFrame(rows)
     everyone = {
@@ -162,24 +162,29 @@ def run(progress: Callable[[float, str], None]) -> Report:
     )
 
 
+def _distance(
+    mixed: MixedNetwork, inputs: NDArray[np.float64], wanted: NDArray[np.float64], low: Low
+) -> float:
+    """Mean square distance of the outputs to INT8's."""
+    return float(np.square(mixed.run(inputs, low) - wanted).mean())
+
+
 def _row(
     name: str,
     percent: float,
     got: NDArray[np.float64],
-    exact: NDArray[np.float64],
+    true: NDArray[np.float64],
     person: NDArray[np.int64],
-    calibrating: NDArray[np.bool_],
 ) -> dict[str, str | float]:
-    """Accuracy on the people who were not calibrated with."""
-    held, true = got[~calibrating], exact[~calibrating]
-    cosines, same = pairs(held, person[~calibrating])
-    lengths = np.linalg.norm(held, axis=1) * np.linalg.norm(true, axis=1)
+    """Accuracy of outputs `got`, and how far they are from those in floating point."""
+    cosines, same = pairs(got, person)
+    lengths = np.linalg.norm(got, axis=1) * np.linalg.norm(true, axis=1)
     return {
         "setting": name,
         "ratio_percent": percent,
         "accept_1e3_percent": true_accept_over(cosines, same, RATES[0]),
         "accept_1e2_percent": true_accept_over(cosines, same, RATES[1]),
-        "cosine_to_fp32": float(((held * true).sum(axis=1) / lengths).mean()),
+        "cosine_to_fp32": float(((got * true).sum(axis=1) / lengths).mean()),
     }
 
 
@@ -188,7 +193,7 @@ def _checks(table: pd.DataFrame, everyone: dict[str, float], nests: list[bool]) 
         rows = table[(table["setting"] == series.label) & (table["ratio_percent"] == percent)]
         return rows.iloc[0]
 
-    static, plain, evolved = CURVES[1], CURVES[3], CURVES[0]
+    evolved = CURVES[0]
     checks = [
         Check(
             quantity="true accepts of INT8",
@@ -206,7 +211,7 @@ def _checks(table: pd.DataFrame, everyone: dict[str, float], nests: list[bool]) 
             expected=FP32_ACCEPTS,
             unit="%",
             tolerance=Tolerance(abs=0.5),
-            source="another program's run of the same network, its own alignment",
+            source=MEASURED + ", its own alignment",
         ),
         Check(
             quantity="sets of rising ratios are nested",
@@ -215,17 +220,22 @@ def _checks(table: pd.DataFrame, everyone: dict[str, float], nests: list[bool]) 
             source="definition",
         ),
     ]
-    for percent in (75.0, 100.0):
-        checks.append(
+    for selection, source in (
+        ("even", MEASURED + ", the same ratio in every layer: 91.0 against 88.3 and 81.4 against 74.9 %"),
+        ("greedy", READ),
+    ):
+        static, plain = Series(selection, "static"), Series(selection, "plain")
+        checks += [
             Check(
-                quantity="effective bits lose no more than the top four",
-                setting=f"greedy selection, {percent:g} %, false accepts at 0.001",
+                quantity="effective bits keep more than the top four",
+                setting=f"{selection} selection, {percent:g} %, false accepts at 0.001",
                 ours=bool(
-                    at(static, percent)["accept_1e3_percent"] >= at(plain, percent)["accept_1e3_percent"]
+                    at(static, percent)["accept_1e3_percent"] > at(plain, percent)["accept_1e3_percent"]
                 ),
-                source=READ,
+                source=source,
             )
-        )
+            for percent in (75.0, 100.0)
+        ]
     checks += [
         Check(
             quantity="outputs move away from FP32 with the ratio",

@@ -5,13 +5,28 @@ them, so that help is instant.
 """
 
 # The order of the imports is that of the help.
-from pimsim.cli import model, compare, timeline, sweep, trace, parts, npu, pim, check, dram  # noqa: I001
+from pimsim.cli import (  # noqa: I001
+    model,
+    compare,
+    timeline,
+    sweep,
+    trace,
+    parts,
+    npu,
+    pim,
+    check,
+    dram,
+    cache,
+    doctor,
+)
 from pimsim.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "check",
     "compare",
+    "doctor",
     "dram",
     "main",
     "model",

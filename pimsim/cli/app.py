@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="pimsim",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -29,7 +29,17 @@ app = typer.Typer(
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
+
+def _hush(quiet: bool) -> bool:
+    if quiet:
+        logging.getLogger("pimsim").setLevel(logging.WARNING)
+    return quiet
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress on standard error.", callback=_hush)
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for the output; written whole or not at all.", metavar="DIR"),
@@ -38,6 +48,12 @@ Out = Annotated[
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 a check failed, 2 bad input, 130 stopped."""
+    log = logging.getLogger("pimsim")  # what takes long and why; -q silences it
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("pimsim: %(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         try:
             app(args=list(args) if args is not None else None, prog_name="pimsim")

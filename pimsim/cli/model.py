@@ -50,14 +50,15 @@ def run(
     method: Annotated[
         str | None,
         typer.Option(
-            help="For a language model with decode: where weights lie and how they move; see: pimsim methods."
+            help="For a language model with decode: where weights lie and how they move; a name (see: pimsim "
+            "methods) or FILE.py:NAME of your own."
         ),
     ] = None,
     prompt: Annotated[int, typer.Option(min=1, help="Prompt length in tokens.")] = 128,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 64,
     batch: Annotated[int, typer.Option(min=1, help="Images of a vision network.")] = 1,
     system: Annotated[
-        str, typer.Option(help="The machine: a name (see: pimsim systems) or a TOML file.")
+        str, typer.Option(help="The machine: a name (see: pimsim systems), a TOML file or FILE.py:NAME.")
     ] = "exynos2400",
     engine: Annotated[
         Engine, typer.Option(help="Without --method: who does the operators; auto takes the fastest of each.")

@@ -285,6 +285,7 @@ def _draw(
 results = typer.Typer(
     no_args_is_help=True,
     help="Look into a store of results, and take care of it.",
+    epilog="Example: pimsim results verify out/pim-design-space/results.sqlite",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(results, name="results")

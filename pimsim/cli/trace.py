@@ -123,6 +123,9 @@ def from_torch(
     dtype: Annotated[str, typer.Option(help="Type of a transformers model: bf16, fp16, fp32.")] = "bf16",
     fuse: Annotated[bool, typer.Option(help="Join calls that an inference engine runs as one.")] = True,
     skip_unknown: Skip = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw who holds which memory when: PATH.png and PATH.svg.")
+    ] = None,
     out: Written = None,
     as_json: Json = False,
 ) -> None:
@@ -144,6 +147,8 @@ def from_torch(
             target, prompt=prompt, context=context, dtype=dtype, fuse=fuse, skip_unknown=skip_unknown
         )
     title = f": {made.trace.parameters():,} parameters"
+    if figure is not None:
+        _draw_memory(made.history(), made.trace.name, figure)
     _show(made.trace, title, out, as_json, made.skipped, memory=made.memory())
 
 
@@ -325,6 +330,31 @@ def _frame(made: Trace) -> pd.DataFrame:
     total = [sum(row[i] for row in sums.values()) for i in range(4)]
     names = ["kind", "operators", "flops", "read_bytes", "written_bytes"]
     return pd.DataFrame([*((kind, *row) for kind, row in sums.items()), ("total", *total)], columns=names)
+
+
+def _draw_memory(history: dict[str, list[int]], name: str, figure: Path) -> None:
+    """history: bytes by owner at every call."""
+    import pandas as pd
+
+    from pimsim.report.curves import stacked_areas
+    from pimsim.report.figures import save
+
+    rows = [
+        (owner, call, size / 1e6)
+        for owner, sizes in history.items()
+        if any(sizes)
+        for call, size in enumerate(sizes)
+    ]
+    drawn = stacked_areas(
+        pd.DataFrame(rows, columns=["owner", "call", "mb"]),
+        x="call",
+        y="mb",
+        series="owner",
+        title=f"{name}: memory while PyTorch runs it",
+        x_label="call",
+        y_label="memory [MB]",
+    )
+    save(drawn, figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure)
 
 
 def _show(

@@ -11,6 +11,7 @@ from pimsim.devices import catalog
 from pimsim.devices.accelerator import AcceleratorSpec
 from pimsim.devices.npu.spec import NpuSpec
 from pimsim.devices.platform import PlatformSpec
+from pimsim.devices.python_file import from_file, names_file
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 
@@ -55,7 +56,9 @@ def parts() -> dict[str, Any]:
 
 
 def part(name: str, kind: type[T]) -> T:
-    """The part of this name and type; the error suggests the nearest name."""
+    """The part of this name and type, or FILE.py:NAME of a user's file; errors suggest the nearest name."""
+    if names_file(name):
+        return from_file(name, kind)
     known = walk(kind)
     if name not in known:
         raise SpecError(f"no {kind.__name__} named {name!r}{suggest(name, known)}")

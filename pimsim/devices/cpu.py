@@ -28,7 +28,7 @@ def split(total: int, parts: int) -> list[int]:
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-@kept(most=1024, to_text=repr, from_text=float)
+@kept(most=512, to_text=repr, from_text=float)
 def weight_passes(
     core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool
 ) -> float:

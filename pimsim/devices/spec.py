@@ -355,6 +355,8 @@ class CoreSpec:
     lines_outstanding: cacheable lines in flight towards memory, prefetches included.
     nc_outstanding: non-cacheable 64-byte loads in flight.
     cached_gbps: bandwidth of vector code on data in its caches (norms, softmax, ...).
+    store_buffer: stores in flight, 0: not limited; for the time model of caches.
+    type_flop_per_ck: (type, operations a clock) of types with another rate than `flop_per_ck`.
     """
 
     name: str
@@ -368,10 +370,16 @@ class CoreSpec:
     lines_outstanding: int
     nc_outstanding: int
     cached_gbps: float
+    store_buffer: int = 0
+    type_flop_per_ck: tuple[tuple[str, int], ...] = ()
 
     @property
     def peak_gflops(self) -> float:
         return self.clock_ghz * self.flop_per_ck
+
+    def peak_gflops_of(self, dtype: str) -> float:
+        """Peak at a type in 1e9 operations a second; bf16 where nothing else is said."""
+        return self.clock_ghz * dict(self.type_flop_per_ck).get(dtype, self.flop_per_ck)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,3 +204,28 @@ def histograms(
     axes.set_ylabel("share of the pairs [%]")
     _legend(fig, handles)
     return fig
+
+
+@_styled
+def stacked_areas(
+    frame: pd.DataFrame, *, x: str, y: str, series: str, title: str, x_label: str, y_label: str
+) -> Figure:
+    """Values of each series over x, one on top of the other, in the order of the frame; steps, not slopes."""
+    _need(frame, x, y, series)
+    names = list(dict.fromkeys(frame[series]))
+    fig = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes: Axes = fig.subplots()
+    rows = [frame[frame[series] == name] for name in names]
+    colours = [SPARE_COLOURS[i % len(SPARE_COLOURS)] for i in range(len(names))]
+    at = list(rows[0][x])
+    handles = axes.stackplot(at, [list(part[y]) for part in rows], step="mid", colors=colours, linewidth=0)
+    for handle, name in zip(handles, names, strict=True):
+        handle.set_label(str(name))
+    axes.set_xlim(min(at), max(max(at), min(at) + 1))
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    _legend(fig, handles)
+    return fig

@@ -29,6 +29,8 @@ from pimsim.sweep.work import Job, Limits, Outcome, Work, perform
 
 AHEAD = 2
 """Jobs a worker that are handed over: the one that runs and the one after it."""
+AHEAD_FAR = 4
+"""The same for workers on a network."""
 GRACE_S = 5.0
 """A worker that is still in a compiled loop so long after its point's time was over is ended."""
 
@@ -106,17 +108,22 @@ class LocalPool:
     ) -> Any:
         """Run until no job is left (False), or the pool breaks (True: there may be more)."""
         running: dict[Future[Outcome], tuple[Job, int]] = {}
+        broken = False
 
         def feed(lane: int) -> None:
-            job = take(lane)
+            nonlocal broken
+            job = None if broken else take(lane)
             if job is not None:
-                running[pool.submit(work, job, *rest)] = (job, lane)
+                try:
+                    running[pool.submit(work, job, *rest)] = (job, lane)
+                except BrokenProcessPool:
+                    suspects.append(job)
+                    broken = True
 
         for i in range(self.lanes * AHEAD):
             feed(i % self.lanes)
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            broken = False
             for future in finished:
                 job, lane = running.pop(future)
                 try:
@@ -125,14 +132,9 @@ class LocalPool:
                     suspects.append(job)
                     broken = True
                     continue
-                if not broken:
-                    with contextlib.suppress(BrokenProcessPool):
-                        feed(lane)
+                feed(lane)
                 yield job, outcome
-            if broken:
-                suspects.extend(job for job, _ in running.values())
-                return True
-        return False
+        return broken
 
     def _alone(self, work: Work, job: Job, limits: Limits, memo: str | None) -> tuple[Job, Outcome]:
         began = time.monotonic()
@@ -244,7 +246,8 @@ class Dask:
                     client = stack.enter_context(distributed.Client(self.address, timeout="10s"))
                 except (OSError, ValueError, TimeoutError) as problem:
                     raise SweepError(f"no Dask scheduler at {self.address!r}: {problem}") from None
-            yield from self._feed(client, distributed, work, take, (limits, memo))
+            shared = memo if self.address == "local" else None  # a file of this machine
+            yield from self._feed(client, distributed, work, take, (limits, shared))
 
     def _feed(
         self, client: Any, distributed: Any, work: Work, take: Next, rest: tuple[Limits, str | None]
@@ -260,7 +263,7 @@ class Dask:
                 done.add(future)
 
         threads = max(1, sum(client.nthreads().values()))
-        for i in range(threads * AHEAD):
+        for i in range(threads * AHEAD_FAR):
             feed(i % self.lanes)
         while running:
             future = next(done)

@@ -116,10 +116,10 @@ class Store:
         with _problems(path):
             store = cls(path, _connect(path, write), write)
             try:
-                if there or store._one("SELECT count(*) FROM sqlite_master"):
-                    store._check()
+                if make and not store._one("SELECT count(*) FROM sqlite_master"):
+                    store._make()  # new, or whoever made it was stopped before it was there
                 else:
-                    store._make()
+                    store._check()
                 if write:
                     store.file.execute("PRAGMA journal_mode=WAL")
                     store.file.execute("PRAGMA synchronous=FULL")

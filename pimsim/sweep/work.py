@@ -270,7 +270,11 @@ class Function:
         return ()
 
     def check(self, sweep: Sweep) -> None:
-        """Any name may be set."""
+        """Any name may be set; the function must lie in a file, since its text is a part of every key."""
+        try:
+            inspect.getsource(self.function)
+        except (OSError, TypeError):
+            raise SweepError(f"{self.function!r}: wanted a function that a Python file defines") from None
 
     def look(self, settings: Settings, names: set[str]) -> Mapping[str, Any]:
         return {}

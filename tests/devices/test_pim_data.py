@@ -120,17 +120,20 @@ def test_sums(n, channels):
     assert paired_data.sum_on_data(HBM, dram_of(HBM), kernel, values) == values.astype(np.float64).sum()
 
 
-@pytest.mark.parametrize("name", ["gddr6-aim", "lpddr5-aim"])
+@pytest.mark.parametrize(
+    ("name", "operation"), [("gddr6-aim", "mul"), ("lpddr5-aim", "mul"), ("gddr6-aim", "add")]
+)
 @settings(max_examples=10, deadline=None)
 @given(n=st.integers(1, 20_000), channels=st.integers(1, 3))
-def test_aim_multiplies_vectors(name, n, channels):
+def test_aim_multiplies_and_adds_vectors(name, operation, n, channels):
     pim = UNITS[name]
     rng = np.random.default_rng(n)
     a, b = (functional.bf16_bits(rng.uniform(-2, 2, n)) for _ in range(2))
-    kernel = compile_elementwise(pim, dram_of(pim), "mul", n, "bf16", channels=channels)
-    ours = buffer_data.multiply_on_data(pim, dram_of(pim), kernel, a, b)
-    exact = (a.view(ml_dtypes.bfloat16) * b.view(ml_dtypes.bfloat16)).view(np.uint16)
-    np.testing.assert_array_equal(ours, exact)
+    kernel = compile_elementwise(pim, dram_of(pim), operation, n, "bf16", channels=channels)
+    ours = buffer_data.vectors_on_data(pim, dram_of(pim), kernel, a, b)
+    first, second = a.view(ml_dtypes.bfloat16), b.view(ml_dtypes.bfloat16)
+    exact = first * second if operation == "mul" else first + second
+    np.testing.assert_array_equal(ours, exact.view(np.uint16))
 
 
 @pytest.mark.parametrize("function", buffer_data.ACTIVATIONS)

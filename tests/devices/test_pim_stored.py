@@ -8,11 +8,11 @@ import pytest
 from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.pim.attention import AttentionShape, cache_layout, compile_attention
 from pimsim.devices.pim.compile import (
-    OPERATIONS,
     compile_elementwise,
     compile_gemv,
     gemv_layout,
     operand_layout,
+    operations,
 )
 from pimsim.devices.pim.hbm_pim import PairedLayout
 from pimsim.devices.pim.stored import Stored
@@ -20,7 +20,11 @@ from pimsim.errors import PlacementError
 from pimsim.placement import Allocator, Attribute, HostLayout, PimLayout
 
 UNITS = {name: value for name, value in parts().items() if isinstance(value, PimSpec)}
-VECTORS = [(name, operation) for name, pim in UNITS.items() for operation in OPERATIONS[pim.protocol][1:]]
+VECTORS = [
+    (name, operation)
+    for name, pim in UNITS.items()
+    for operation in operations(pim, part(pim.dram, DramSpec))[1:]
+]
 PARTS = [("hbm-pim-2000", "fp16"), ("gddr6-aim", "bf16"), ("lpddr5x-pim-8533", "bf16")]
 ROWS, COLS = 300, 500
 

@@ -317,7 +317,7 @@ def _bases(
     return tuple(bases), len(mates) * stream.piece + drift
 
 
-@kept(most=1024, to_text=json.dumps, from_text=lambda text: tuple(json.loads(text)))
+@kept(most=512, to_text=json.dumps, from_text=lambda text: tuple(json.loads(text)))
 def _sustained(config: MemoryConfig, streams: tuple[tuple[Stream, int], ...]) -> tuple[float, ...]:
     spec = config.spec
     interval = Clocks(spec).REFI

@@ -18,7 +18,7 @@ import numpy as np
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.kernel import DATA, Ints, Kernel, column_list, split, with_rows
 from pimsim.devices.pim.vectors import vector_layout
-from pimsim.devices.rules import AFAB, EWAB, MACAB, MODE, PREA, RDRES, WRACC, WRREG
+from pimsim.devices.rules import ACT1, AFAB, EWAB, MACAB, MODE, PREA, RD, RDRES, WR, WRACC, WRREG
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.layout import PimLayout, row_bytes_of
@@ -151,6 +151,37 @@ def multiply(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *,
     )
 
 
+def add(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, base_row: int = 0) -> Kernel:
+    """Element-wise sum of two vectors of `n` elements by the controller (EWADD): over the pins and back.
+
+    The vectors lie over all banks, burst by burst. For a DRAM row of every bank the controller reads the one
+    operand, then the other, then writes the sums. data: 0, 1 for an operand's reads, 2 for the writes.
+    """
+    g, bits, layout = dram.geometry, pim.weight_dtypes[dtype], vector_layout(pim, dram, channels, "add")
+    bursts, rows = layout.groups(n, bits), layout.rows(n, bits)
+    if base_row + 3 * rows > g.rows:
+        raise SpecError(f"{pim.name}: three vectors of {n} {dtype} elements do not fit; use more channels")
+    order = np.arange(g.banks).reshape(g.bank_groups, -1).T.ravel()
+    parts: list[Ints] = []
+    for first in range(0, bursts, g.bursts_per_row):
+        columns = min(g.bursts_per_row, bursts - first)
+        for step, command in enumerate((RD, RD, WR)):
+            row = base_row + step * rows + first // g.bursts_per_row
+            opened, moves = (
+                column_list(ACT1, g.banks, row=row),
+                column_list(command, columns * g.banks, row=row),
+            )
+            opened[:, m.G_BANK], moves[:, m.G_BANK] = order, np.tile(order, columns)
+            moves[:, m.G_COLUMN], moves[:, DATA] = np.repeat(np.arange(columns), g.banks), step
+            parts += [opened, moves, column_list(PREA, 1)]
+    moved = n * bits // 8
+    return kernel_of(
+        pim, dram, "add", dtype, channels, np.concatenate(parts), 2 * moved, shape={"elements": n},
+        result_bytes=moved,
+        notes=("the units do nothing: operands and sums cross the pins, the controller adds (EWADD)",),
+    )  # fmt: skip
+
+
 def kernel_of(
     pim: PimSpec, dram: DramSpec, operation: str, dtype: str, channels: int, rows: Ints, operand_bytes: int,
     *, shape: dict[str, int], notes: tuple[str, ...] = (), result_bytes: int = 0,
@@ -164,4 +195,4 @@ def kernel_of(
     )  # fmt: skip
 
 
-__all__ = ["Step", "gemv", "kernel_of", "layout_of", "multiply", "stream"]
+__all__ = ["Step", "add", "gemv", "kernel_of", "layout_of", "multiply", "stream"]

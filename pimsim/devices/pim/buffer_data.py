@@ -18,13 +18,28 @@ import numpy.typing as npt
 from pimsim.devices.pim import aim
 from pimsim.devices.pim.functional import bf16_bits, bf16_values, tree_sum
 from pimsim.devices.pim.kernel import Kernel
-from pimsim.devices.pim.machine import G_COLUMN, G_COMMAND, G_ROW
+from pimsim.devices.pim.machine import G_BANK, G_COLUMN, G_COMMAND, G_ROW
 from pimsim.devices.pim.vectors import vector_layout
-from pimsim.devices.rules import ACTAB, AFAB, COMMANDS, EWAB, MACAB, MODE, PREA, RDRES, WRACC, WRREG
+from pimsim.devices.rules import (
+    ACT1,
+    ACTAB,
+    AFAB,
+    COMMANDS,
+    EWAB,
+    MACAB,
+    MODE,
+    PREA,
+    RD,
+    RDRES,
+    WR,
+    WRACC,
+    WRREG,
+)
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 
 Bits = npt.NDArray[np.uint16]
+Values = npt.NDArray[Any]
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -137,28 +152,51 @@ def gemv_on_data(
     return np.ascontiguousarray(out[:, :n])
 
 
-def multiply_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, a: Bits, b: Bits) -> Bits:
-    """The element-wise product of two vectors, (n,) uint16 (BF16 bits), by executing `kernel`."""
-    n, g, layout = kernel.shape["elements"], dram.geometry, vector_layout(pim, dram, kernel.channels)
+def vectors_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, a: Bits, b: Bits) -> Bits:
+    """The element-wise product or sum of two vectors, (n,) uint16 (BF16 bits), by executing `kernel`."""
+    n, g = kernel.shape["elements"], dram.geometry
     if a.shape != (n,) or b.shape != (n,) or a.dtype != np.uint16 or b.dtype != np.uint16:
         raise SpecError(f"operands {a.shape} of {a.dtype}, {b.shape} of {b.dtype}; wanted ({n},) of uint16")
-    operands = [layout.swizzle(operand)[:, :, 0].view(np.uint16) for operand in (a, b)]
-    banks = np.zeros((*operands[0].shape[:2], g.banks_per_group, *operands[0].shape[2:]), np.uint16)
-    banks[:, :, 0], banks[:, :, 1] = operands
+    layout = vector_layout(pim, dram, kernel.channels, kernel.operation)
+    first, second = (bf16_values(layout.swizzle(operand)[:, :, 0].view(np.uint16)) for operand in (a, b))
+    result = np.zeros(first.shape, np.uint16)  # (channels, groups or banks, rows, bursts, lanes)
+    run = _multiply if kernel.operation == "mul" else _add
+    run(kernel, g.banks, first, second, result)
+    return layout.unswizzle(np.ascontiguousarray(result[:, :, None]).view(np.uint8), n, "uint16")
+
+
+def _multiply(kernel: Kernel, banks: int, a: Values, b: Values, result: Bits) -> None:
     opened = -1
-    fields = kernel.commands[:, [G_COMMAND, G_ROW, G_COLUMN]].tolist()
-    for number, (command, row, column) in enumerate(fields):
-        if command == ACTAB:
+    for number, (command, row, column) in enumerate(
+        kernel.commands[:, [G_COMMAND, G_ROW, G_COLUMN]].tolist()
+    ):
+        if command in (ACTAB, PREA):
             opened = row
-        elif command == PREA:
-            opened = -1
         elif command == EWAB and opened == row:
-            first, second = (bf16_values(banks[:, :, bank, row, column]) for bank in (0, 1))
-            banks[:, :, 2, row, column] = bf16_bits(first * second)
+            result[:, :, row, column] = bf16_bits(a[:, :, row, column] * b[:, :, row, column])
         else:
             raise SpecError(f"program command {number}, {COMMANDS[command]}: row {row} is not open")
-    result = np.ascontiguousarray(banks[:, :, 2:3]).view(np.uint8)
-    return layout.unswizzle(result, n, "uint16")
 
 
-__all__ = ["ACTIVATIONS", "gemv_on_data", "multiply_on_data"]
+def _add(kernel: Kernel, banks: int, a: Values, b: Values, result: Bits) -> None:
+    """The controller's adder: FP32 of two BF16 values, rounded to BF16."""
+    rows, opened = a.shape[2], np.full(banks, -1)
+    held: dict[tuple[int, int], Values] = {}
+    fields = np.column_stack([kernel.commands[:, [G_COMMAND, G_BANK, G_ROW, G_COLUMN]], kernel.data])
+    for number, (command, bank, row, column, step) in enumerate(fields.tolist()):
+        if command == PREA:
+            opened[:] = -1
+        elif command == ACT1:
+            opened[bank] = row
+        elif command not in (RD, WR) or opened[bank] != row or row // rows != step:
+            raise SpecError(f"program command {number}, {COMMANDS[command]}: row {row} of {bank} is not open")
+        elif command == WR:
+            result[:, bank, row % rows, column] = bf16_bits(held.pop((bank, column)))
+        else:
+            read = (a, b)[step][:, bank, row % rows, column]
+            held[bank, column] = read + held[bank, column] if step else read
+    if held:
+        raise SpecError("the program ends with sums that nobody wrote")
+
+
+__all__ = ["ACTIVATIONS", "gemv_on_data", "vectors_on_data"]

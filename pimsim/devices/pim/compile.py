@@ -12,7 +12,7 @@ from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.pim.program import gemv as lockstep_gemv
 from pimsim.devices.pim.stored import Stored, UnitLayout, check_each, check_stored
 from pimsim.devices.pim.vectors import vector_layout
-from pimsim.devices.spec import DramSpec, PimSpec
+from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
@@ -22,21 +22,30 @@ OPERATIONS = {
     "paired_banks": ("gemv", *hbm_pim.ELEMENTWISE, "sum"),
     "global_buffer": ("gemv", "mul", "sum"),
 }
-"""What the units of a protocol do."""
+"""What the units of a protocol do; `operations` adds what a controller does beside them."""
 INSTEAD = {
     "lockstep": "its units are published to multiply and add products only; a scale goes into the weights, "
     "the rest is the host's",
-    "global_buffer": "its banks have no adder between operands (EWADD adds in the controller, outside the "
-    "memory); scale by mul or in the weights, shift by the bias of a product, use activation=... for ReLU",
+    "global_buffer": "its banks multiply and look functions up; scale by mul or in the weights, shift by the "
+    "bias of a product, use activation=... for ReLU; in LPDDR5 the host adds",
 }
 """What to do about an operation that the units of a protocol do not have."""
+
+
+def operations(pim: PimSpec, dram: DramSpec) -> tuple[str, ...]:
+    """What a part does: its units, and for AiM the controller, which adds (EWADD) what it reads.
+
+    Not in LPDDR5, whose activates of single banks come in two halves, which a program does not have.
+    """
+    adds = pim.protocol == "global_buffer" and not Clocks(dram).has("AAD")
+    return OPERATIONS[pim.protocol] + ("add",) * adds
 
 
 def check(pim: PimSpec, dram: DramSpec, operation: str, dtype: str, **shape: int) -> None:
     """SpecError unless the part has the operation and type and the shape is not empty."""
     if pim.dram != dram.name:
         raise SpecError(f"{pim.name} sits in {pim.dram!r}, not in {dram.name!r}")
-    known = OPERATIONS[pim.protocol]
+    known = operations(pim, dram)
     if operation not in known:
         other = INSTEAD.get(pim.protocol) if operation in hbm_pim.ELEMENTWISE else None
         raise SpecError(
@@ -223,7 +232,8 @@ def compile_elementwise(
     if operation == "sum" and pim.lane_reduction:
         return _sum(pim, dram, count, elements, dtype, fences)
     if pim.protocol == "global_buffer":
-        return aim.multiply(pim, dram, count, elements, dtype)
+        generate = aim.add if operation == "add" else aim.multiply
+        return generate(pim, dram, count, elements, dtype)
     if operation == "sum":
         return hbm_pim.reduce(pim, dram, count, elements, dtype, fences=fences)
     return hbm_pim.elementwise(pim, dram, count, operation, elements, dtype, fences=fences)
@@ -240,7 +250,7 @@ def operand_layout(
         rows, cols = sum_shape(pim, dram, count, elements, dtype)
         matrix = gemv_layout(pim, dram, rows, cols, dtype, channels=count)
         return matrix, (matrix.padded_bytes(rows, cols, bits),)
-    vectors = vector_layout(pim, dram, count)
+    vectors = vector_layout(pim, dram, count, operation)
     number = {"sum": 1, "relu": 2, "scale-shift": 2}.get(operation, 3)
     return vectors, (vectors.padded_bytes(elements, bits),) * number
 
@@ -266,5 +276,5 @@ def _sum(pim: PimSpec, dram: DramSpec, channels: int, elements: int, dtype: str,
 
 __all__ = [
     "OPERATIONS", "best_split", "check", "compile_elementwise", "compile_gemv", "gemv_layout",
-    "lockstep_layout", "operand_layout", "part_rows", "sum_shape",
+    "lockstep_layout", "operand_layout", "operations", "part_rows", "sum_shape",
 ]  # fmt: skip

@@ -21,7 +21,9 @@ from pimsim.devices.rules import (
     MACAB,
     PRE,
     PREA,
+    RD,
     RDRES,
+    WR,
     WRAB,
     WRACC,
     WRREG,
@@ -168,6 +170,7 @@ def answers(dram: DramSpec, pim: PimSpec) -> Ints:
     latency = np.full(len(COMMANDS), n.RL + n.BL, np.int64)
     if pim.protocol == "global_buffer":  # registers at the pins: nothing but the burst
         latency[:] = n.BL
+        latency[[RD, WR]] = n.RL + n.BL
     return latency
 
 
@@ -240,6 +243,8 @@ def time_kernel(
     kind = m.KIND.copy()
     if kernel.operation not in ("gemv", "sum"):  # the results are as much work as the operands
         kind[WRAB] = m.B_WORK
+    if pim.protocol == "global_buffer":  # the controller's own moves
+        kind[[RD, WR]] = m.B_RESULT
     before = channel.counts[0].copy()
     end = m.run_program(
         channel, 0, kernel.commands, begin, *host_clocks(dram, host), lost,

@@ -9,7 +9,15 @@ import numpy as np
 from pimsim.devices.pim import buffer_data, functional, paired_data
 from pimsim.devices.pim.attention import AttentionShape, compile_attention
 from pimsim.devices.pim.buffer_data import ACTIVATIONS
-from pimsim.devices.pim.compile import best_split, compile_gemv, lockstep_layout, part_rows, sum_shape
+from pimsim.devices.pim.compile import (
+    best_split,
+    compile_elementwise,
+    compile_gemv,
+    lockstep_layout,
+    part_rows,
+    sum_shape,
+)
+from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
@@ -132,6 +140,59 @@ def sum_on_data(pim: PimSpec, dram: DramSpec, held: Array, dtype: str, *, channe
     ones = np.full((1, cols // 2 if dtype == "w4a4" else cols), ONES[dtype], bits)
     sums = product_on_data(pim, dram, matrix.reshape(rows, -1), ones, dtype, channels=channels)
     return float(sums.astype(np.float64).sum())
+
+
+def check_elementwise(
+    pim: PimSpec, dram: DramSpec, operation: str, elements: int, dtype: str, *, channels: int, seed: int = 0
+) -> dict[str, Any]:
+    """Run an operation on vectors of random numbers; returns: as `check_gemv`.
+
+    Each result must be the one that the type's own arithmetic gives; a sum may differ by its rounding.
+    """
+    rng = np.random.default_rng(seed)
+    kernel = compile_elementwise(pim, dram, operation, elements, dtype, channels=channels)
+    if operation == "sum":
+        return _check_sum(pim, dram, kernel, dtype, rng)
+    count = 2 if operation in ("add", "mul") else 1
+    ours: Array
+    exact: Array
+    if pim.protocol == "global_buffer":
+        a, b = (functional.bf16_bits(rng.uniform(-2, 2, elements)) for _ in range(count))
+        ours = functional.bf16_values(buffer_data.vectors_on_data(pim, dram, kernel, a, b))
+        left, right = functional.bf16_values(a), functional.bf16_values(b)
+        done = left * right if operation == "mul" else left + right
+        exact = functional.bf16_values(functional.bf16_bits(done))
+    else:
+        operands = tuple(rng.uniform(-2, 2, elements).astype(np.float16) for _ in range(count))
+        ours = paired_data.elementwise_on_data(pim, dram, kernel, operands, (2.5, -1.0))
+        first, last = operands[0], operands[-1]
+        exact = {
+            "add": first + last,
+            "mul": first * last,
+            "relu": np.maximum(first, np.float16(0)),
+            "scale-shift": first * np.float16(2.5) + np.float16(-1),
+        }[operation]
+    ok = bool((ours == exact).all())
+    text = f"{operation} of {elements} {dtype}, on data: {'right' if ok else 'WRONG'} (exact)"
+    error = float(np.max(np.abs(ours.astype(np.float64) - exact)))
+    return {"ok": ok, "exact": True, "largest_error": error, "text": text}
+
+
+def _check_sum(
+    pim: PimSpec, dram: DramSpec, kernel: Kernel, dtype: str, rng: np.random.Generator
+) -> dict[str, Any]:
+    elements = kernel.shape["elements"]
+    held, _, values, _ = random_operands(1, elements, dtype, 1, rng)
+    if pim.lane_reduction:
+        ours = sum_on_data(pim, dram, held[0], dtype, channels=kernel.channels)
+    else:
+        ours = paired_data.sum_on_data(pim, dram, kernel, held[0])
+    exact, size = float(values.sum()), float(np.abs(values).sum())
+    integer, error = dtype not in TOLERANCE, abs(ours - exact) / max(size, 1e-30)
+    ok = ours == exact if integer else error <= TOLERANCE[dtype]
+    how = "exact" if integer else f"error {error:.2g} of the sum of sizes"
+    text = f"sum of {elements} {dtype}, on data: {'right' if ok else 'WRONG'} ({how})"
+    return {"ok": ok, "exact": integer, "largest_error": error, "text": text}
 
 
 def check_attention(

@@ -18,7 +18,8 @@ Ints = NDArray[np.int64]
 class VectorLayout:
     """A vector over all units of all channels, groups of bursts in turn in the banks of a unit.
 
-    units: places of a channel that work at once: units, or bank groups whose banks hold an operand each.
+    units: places of a channel that work at once: units, bank groups whose banks hold an operand each, or
+    banks.
     banks: of a unit that hold one vector; groups of `group_bursts` lie in each in turn, in whole rounds.
     row_bursts: of a DRAM row.
     """
@@ -74,8 +75,8 @@ class VectorLayout:
         return held[: n * kind.itemsize].view(kind)
 
 
-def vector_layout(pim: PimSpec, dram: DramSpec, channels: int) -> VectorLayout:
-    """The layout of operands and results of element-wise operations of a part."""
+def vector_layout(pim: PimSpec, dram: DramSpec, channels: int, operation: str = "") -> VectorLayout:
+    """The layout of operands and results of an element-wise operation of a part."""
     g = dram.geometry
     if pim.protocol == "paired_banks":
         return VectorLayout(
@@ -84,8 +85,8 @@ def vector_layout(pim: PimSpec, dram: DramSpec, channels: int) -> VectorLayout:
             row_bursts=g.bursts_per_row,
         )  # fmt: skip
     return VectorLayout(
-        channels=channels, units=g.bank_groups, banks=1, group_bursts=1, burst_bytes=g.burst_bytes,
-        row_bursts=g.bursts_per_row,
+        channels=channels, units=g.banks if operation == "add" else g.bank_groups, banks=1, group_bursts=1,
+        burst_bytes=g.burst_bytes, row_bursts=g.bursts_per_row,
     )  # fmt: skip
 
 
