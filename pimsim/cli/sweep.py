@@ -72,7 +72,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Check the file, count its points and stop.")
     ] = False,
     paths: Annotated[
-        bool, typer.Option("--paths", help="List every parameter that an axis can name, and stop.")
+        bool, typer.Option("--paths", help="List every parameter that an axis (of FILE) can name, and stop.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -83,7 +83,7 @@ def sweep(
     refused before anything runs; values that make no machine are kept as failed points, with their error.
     """
     if paths:
-        _print_paths(as_json)
+        _print_paths(file, as_json)
         return
     if file is None:
         raise typer.BadParameter("give the file of a sweep, or --paths")
@@ -185,17 +185,18 @@ def _limits(timeout: float | None, memory: str | None) -> Limits:
         raise SweepError(f"--memory: {problem}") from None
 
 
-def _print_paths(as_json: bool) -> None:
+def _print_paths(file: Path | None, as_json: bool) -> None:
+    """The parameters of the machine of a sweep, or of the shipped phone."""
     import pandas as pd
 
     from pimsim.report.report import json_text, records
     from pimsim.report.tables import print_frame
-    from pimsim.sweep import paths
+    from pimsim.sweep import Simulation, paths, read_sweep
     from pimsim.sweep.work import run_settings
-    from pimsim.system import exynos2400
 
+    machine = Simulation().system(read_sweep(file).base if file is not None else {})
     rows = [(name, "", f"argument of a run ({kind.__name__})") for name, kind in run_settings().items()]
-    for name, value in paths.paths(exynos2400()).items():
+    for name, value in paths.paths(machine).items():
         doc = paths.LEVERS[name].doc if name in paths.LEVERS else ""
         shown = getattr(value, "name", value) if paths.children(value) else value
         if isinstance(value, tuple | dict) and paths.children(value):
@@ -206,7 +207,7 @@ def _print_paths(as_json: bool) -> None:
     if as_json:
         typer.echo(json_text({"paths": records(frame)}))
     else:
-        print_frame(frame, "Parameters of exynos2400", console())
+        print_frame(frame, f"Parameters of {machine.name}", console())
 
 
 def _say(store: Store, design: Sweep, folder: Path, path: Path, as_json: bool, *, figures: bool) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pimsim.sweep.store import Store
-from pimsim.sweep.work import FINAL, Job, Limits, Simulation, perform
+from pimsim.sweep.work import FINAL, Job, Limits, Simulation, perform, python_file
 
 
 def recomputed(store: Store, count: int) -> tuple[int, list[str]]:
-    """(points run again, what differs): up to `count` simulations of this code, spread over the store."""
+    """(points run again, what differs): up to `count` simulations of this code, spread over the store.
+
+    Points whose method or system is a Python file are left out: a store is data, and runs nobody's code.
+    """
     from pimsim.reuse import code_digest
 
     work = Simulation()
@@ -15,7 +18,8 @@ def recomputed(store: Store, count: int) -> tuple[int, list[str]]:
     step = max(1, len(mine) // max(1, count))
     checked, differ = 0, []
     for record in mine[::step]:
-        if checked == count or work.key(dict(record.settings)) != record.key:
+        runs_files = any(python_file(record.settings.get(name)) for name in ("method", "system"))
+        if checked == count or runs_files or work.key(dict(record.settings)) != record.key:
             continue
         job = Job(key=record.key, settings=dict(record.settings))
         outcome = perform(work, job, Limits(), None, code_digest())

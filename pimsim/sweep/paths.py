@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pimsim.devices import CpuSpec, DramSpec, NpuSpec, PimSpec, part
+from pimsim.devices import AcceleratorSpec, CpuSpec, DramSpec, NpuSpec, PimSpec, part
 from pimsim.devices.part_file import dram_part
 from pimsim.devices.spec import AtLeast, DramGeometry
 from pimsim.errors import SpecError, SweepError
@@ -28,7 +28,7 @@ MEMORY = ("dram", "channels", "pim", "controller", "host_mapping", "pim_mapping"
 CPU = ("compute_cores", "copy_cores")
 """Fields of a system that are named under `memory.` and under `cpu.`."""
 _UNNAMED = {"name", "source"}
-_PARTS = (DramSpec, PimSpec, CpuSpec, NpuSpec)
+_PARTS = (DramSpec, PimSpec, CpuSpec, NpuSpec, AcceleratorSpec)
 
 
 def public(name: str) -> str:
@@ -53,7 +53,16 @@ def children(value: Any) -> dict[str, Any]:
         return {str(key): held for key, held in value.items()}
     if isinstance(value, tuple) and any(dataclasses.is_dataclass(held) for held in value):
         return {str(i): held for i, held in enumerate(value)}
-    return {}
+    return dict(value) if _pairs(value) else {}
+
+
+def _pairs(value: Any) -> bool:
+    """Whether a value is a table in the form of (name, value) pairs."""
+    return (
+        isinstance(value, tuple)
+        and bool(value)
+        and all(isinstance(held, tuple) and len(held) == 2 and isinstance(held[0], str) for held in value)
+    )
 
 
 def paths(system: System) -> dict[str, Any]:
@@ -116,6 +125,11 @@ def _typed(path: str, value: Any, kind: Any, held: Any) -> Any:
         if (value is None or value == "none") and type(None) in options:
             return None
         kinds = [option for option in options if option is not type(None)]
+        for other in kinds[1:]:
+            try:
+                return _typed(path, value, other, held)
+            except (SpecError, SweepError):
+                continue
         return _typed(path, value, kinds[0], held)
     wanted = _WANTED.get(kind)
     if kind is bool and isinstance(value, bool):
@@ -295,6 +309,8 @@ def _rebuilt(old: Any, given: Any) -> Any:
         return given.value
     if isinstance(old, dict):
         return old | {name: _rebuilt(old[name], inside) for name, inside in given.items()}
+    if _pairs(old):
+        return tuple((name, _rebuilt(held, given[name]) if name in given else held) for name, held in old)
     if isinstance(old, tuple):
         return tuple(_rebuilt(held, given[str(i)]) if str(i) in given else held for i, held in enumerate(old))
     return replace(old, **{name: _rebuilt(getattr(old, name), inside) for name, inside in given.items()})

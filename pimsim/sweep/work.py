@@ -122,7 +122,9 @@ class Simulation:
         """The machine that a point starts from."""
         name = settings.get("system", "exynos2400")
         own = {machine.name: machine for machine in self.machines}
-        return own[name] if name in own else _preset(name)
+        from pimsim.system import load_system
+
+        return own[name] if name in own else load_system(name)
 
     def check(self, sweep: Sweep) -> None:
         """Every path exists, every value has the right type, models and methods are known."""
@@ -187,6 +189,8 @@ class Simulation:
             what |= {"settings": settings, "refused": str(problem)}
         else:
             run.pop("model")
+        if (own := python_file(settings.get("method", ""))) is not None:
+            what["method"] = hashlib.sha256(own.read_bytes()).hexdigest() if own.is_file() else ""
         return digest(what)
 
     def order(self, settings: Settings) -> tuple[str, ...]:
@@ -217,11 +221,12 @@ def package_version() -> str:
         return "unknown"
 
 
-@functools.lru_cache(maxsize=16)
-def _preset(name: str) -> System:
-    from pimsim.system import load_system
+def python_file(name: Any) -> Path | None:
+    """The file of a value named FILE.py:NAME, which is run where the value is wanted."""
+    from pimsim.devices.python_file import names_file
 
-    return load_system(name)
+    named = isinstance(name, str) and names_file(name)
+    return Path(name.partition(":")[0]) if named else None
 
 
 def _paths(axis: Any) -> set[str]:
