@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extras docs docs-data lint bench legality clean
+.PHONY: help venv demo test test-extras reports new-reports docs docs-data lint bench legality fuzz faults clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,19 @@ test: $(STAMP)  ## Run the tests
 test-extras: $(EXTRAS_STAMP)  ## Run the tests that need optional dependencies
 	$(BIN)/python -m pytest -q -n auto -m extra
 
+reports: $(STAMP)  ## Compare the stored reports that take long with new runs of their experiments
+	$(BIN)/python -m pytest -q -n auto -m slow
+
+new-reports: $(STAMP)  ## Run all experiments and store their reports beside the scripts
+	mkdir -p out
+	for group in face flexiq gaze pim-sherpa what-if; do \
+	  $(BIN)/pimsim reproduce $$group --out out/$$group > out/$$group.txt || exit 1; \
+	  for report in out/$$group/*/report.txt; do \
+	    name=$$(basename $$(dirname $$report)); \
+	    cp $$report experiments/$$(echo $$group/$$name | tr - _).txt; \
+	  done; \
+	done
+
 docs: $(EXTRAS_STAMP)  ## Build the documentation as a site under out/site, warnings are errors
 	$(BIN)/python -m mkdocs build --strict
 
@@ -51,9 +64,17 @@ bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/resul
 	$(BIN)/python benchmarks/dram_speed.py
 	$(BIN)/python benchmarks/pim_speed.py
 	$(BIN)/python benchmarks/npu_speed.py
+	$(BIN)/python benchmarks/cache_speed.py
+	$(BIN)/python benchmarks/sweep_speed.py
 
 legality: $(STAMP)  ## Audit 10^8 commands of all parts and controllers; writes benchmarks/legality.md
 	$(BIN)/python benchmarks/dram_legality.py
+
+fuzz: $(EXTRAS_STAMP)  ## Damaged files for every reader, an hour; writes benchmarks/fuzzing.md
+	$(BIN)/python benchmarks/fuzz_readers.py --minutes 60
+
+faults: $(STAMP)  ## Kill, fill up and damage sweeps and their stores; prints what held
+	$(BIN)/python benchmarks/sweep_faults.py
 
 clean:  ## Remove everything that was built
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

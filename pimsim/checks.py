@@ -15,7 +15,7 @@ import pandas as pd
 
 from pimsim.errors import SpecError
 
-COLUMNS = ("quantity", "setting", "ours", "expected", "unit", "tolerance", "source", "ok")
+COLUMNS = ("quantity", "setting", "ours", "expected", "difference", "unit", "tolerance", "source", "ok")
 
 _ROUNDING = 1e-9
 """Relative slack for binary fractions: 47.9 lies within 0.1 of 47.8."""
@@ -120,15 +120,31 @@ class Check:
         high = math.inf if near.high is None else near.high + _ROUNDING * abs(near.high)
         return low <= ours <= high
 
+    @property
+    def difference(self) -> float | None:
+        """Ours less expected, in `unit`; None where no number is expected."""
+        return None if self.expected is None else float(self.ours) - self.expected
+
+    @property
+    def difference_text(self) -> str:
+        """The difference as people read it: in percent under a relative tolerance, else in the unit."""
+        if self.expected is None or self.difference is None or not math.isfinite(self.difference):
+            return "-"
+        if self.tolerance.rel is not None and self.expected:
+            return f"{100 * self.difference / abs(self.expected):+.1f} %"
+        return f"{self.difference:+.3g}"
+
 
 def checks_frame(checks: Iterable[Check]) -> pd.DataFrame:
-    """One row a check, columns `COLUMNS`; `ours` and `expected` keep their types (number, bool, None)."""
+    """One row a check, columns `COLUMNS`; `ours`, `expected` and `difference` keep their types
+    (number, bool, None)."""
     rows = list(checks)
     values: dict[str, list[object]] = {
         "quantity": [c.quantity for c in rows],
         "setting": [c.setting for c in rows],
         "ours": [c.ours for c in rows],
         "expected": [c.expected for c in rows],
+        "difference": [c.difference for c in rows],
         "unit": [c.unit for c in rows],
         "tolerance": [str(c.tolerance) for c in rows],
         "source": [c.source for c in rows],

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 
 class PimsimError(Exception):
-    """Base of every error caused by input; the command line prints it and exits with code 2."""
+    """Base of every error caused by input; the command line prints it and exits with code 2.
+
+    A text that a damaged file made endless is cut in the middle.
+    """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= 2000 else f"{text[:1400]} ... {text[-500:]}"
 
 
 class SpecError(PimsimError):
@@ -24,6 +31,14 @@ class PlacementError(PimsimError):
 
 class PlanError(PimsimError):
     """A plan names a task, engine or tensor that does not exist, or can never finish."""
+
+
+class SweepError(PimsimError):
+    """A sweep names an unknown parameter, contradicts itself or cannot be read."""
+
+
+class StoreError(PimsimError):
+    """A store of results cannot be read or written, or contradicts itself."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

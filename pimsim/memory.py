@@ -9,18 +9,20 @@ millions of commands.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import simpy
-from numpy.typing import NDArray
 
 from pimsim.devices.dram.stream import Bench, Stream, sustained
 from pimsim.devices.pim.program import Gemv, HostDrive, ProgramTime, host_clocks, time_program
 from pimsim.devices.rules import CODE, READS, WRITES, command_counts
 from pimsim.errors import PlanError, suggest
+from pimsim.reuse import Kept
 from pimsim.system import System
 
 FIDELITIES = ("sampled", "step")
@@ -91,32 +93,39 @@ class Memory:
         if self.bench is not None and flow.stream is not None:
             self.bench.stretch(flow.number, factor)
 
-    def program(self, gemv: Gemv, host: HostDrive) -> tuple[int, dict[str, int]]:
-        """(picoseconds, commands of one channel) of a PIM program that starts now, alone on the channels."""
+    def program(
+        self, shape: tuple[int, int, str, int], gemv: Callable[[], Gemv], host: HostDrive
+    ) -> tuple[int, dict[str, int]]:
+        """(picoseconds, commands of one channel) of a PIM program that starts now, alone on the channels.
+
+        shape: n, k, type and padded rows of the product; gemv: compiles it, only called if it must run.
+        """
         if any(flow.stream is not None for flow in self.flows):
             raise PlanError(
                 "a PIM operation was started while threads use memory: the mode change stops them"
             )
         if self.bench is None:
-            shape = (gemv.n, gemv.k, gemv.dtype, gemv.pad_rows_to)
-            timed = _program_time(self.system, gemv.commands, shape, host)
+            timed = _program_time(self.system, shape, gemv, host)
             time_ps = round(timed.clocks * self.tck_fs / 1000)
-            self._record_program(gemv, int(self.env.now), time_ps, timed.counts)
+            self._record_program(shape, int(self.env.now), time_ps, timed.counts)
             return time_ps, timed.counts
         self._catch_up(self._clock(int(self.env.now)))
         before = self.bench.channels.counts[0].copy()
-        end = self.bench.run_program(gemv.commands, *host_clocks(self.system.dram, host))
+        end = self.bench.run_program(gemv().commands, *host_clocks(self.system.dram, host))
         counts = command_counts(self.bench.channels.counts[0] - before)
         time_ps = self._time(end) - int(self.env.now)
-        self._record_program(gemv, int(self.env.now), time_ps, counts)
+        self._record_program(shape, int(self.env.now), time_ps, counts)
         return time_ps, counts
 
-    def _record_program(self, gemv: Gemv, now: int, time_ps: int, counts: dict[str, int]) -> None:
+    def _record_program(
+        self, shape: tuple[int, int, str, int], now: int, time_ps: int, counts: dict[str, int]
+    ) -> None:
         """Registers written, results read and weights multiplied in the banks; the channels do the same."""
+        n, k, dtype, _ = shape
         burst = self.system.dram.geometry.burst_bytes * self.system.channels
-        bits = self.system.pim.weight_dtypes[gemv.dtype] if self.system.pim is not None else 0
+        bits = self.system.pim.weight_dtypes[dtype] if self.system.pim is not None else 0
         read, written = counts.get("RDRES", 0) * burst, counts.get("WRREG", 0) * burst
-        self.traffic.append((now, now + time_ps, -1, read, written, gemv.n * gemv.k * bits // 8, 0))
+        self.traffic.append((now, now + time_ps, -1, read, written, n * k * bits // 8, 0))
 
     def _outstanding(self) -> int:
         return sum(flow.stream.window for flow in self.flows if flow.stream is not None)
@@ -208,15 +217,19 @@ class Memory:
         return until, ended
 
 
-_PROGRAMS: dict[tuple[Any, ...], ProgramTime] = {}
+_PROGRAMS: Kept[ProgramTime] = Kept(
+    "program time",
+    most=256,
+    to_text=lambda timed: json.dumps(asdict(timed)),
+    from_text=lambda text: ProgramTime(**json.loads(text)),
+)
 
 
 def _program_time(
-    system: System, commands: NDArray[Any], key: tuple[Any, ...], host: HostDrive
+    system: System, shape: tuple[int, int, str, int], gemv: Callable[[], Gemv], host: HostDrive
 ) -> ProgramTime:
     """Time of a program from a fresh channel, kept by what determines it."""
-    assert system.pim is not None
-    full = (system.key, host, *key)
-    if full not in _PROGRAMS:
-        _PROGRAMS[full] = time_program(system.dram, system.pim, system.controller, commands, host)
-    return _PROGRAMS[full]
+    dram, pim, controller = system.dram, system.pim, system.controller
+    assert pim is not None
+    key = (repr((dram, pim, controller, system.layout, system.fence_ns is not None)), host, shape)
+    return _PROGRAMS.get(key, lambda: time_program(dram, pim, controller, gemv().commands, host))

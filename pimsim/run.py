@@ -44,6 +44,8 @@ from pimsim.methods.plan import (
     move,
 )
 from pimsim.result import OPTIONAL, Result, capacity_bytes, csv_bytes, manifest, table, write_file
+from pimsim.reuse import Kept
+from pimsim.reuse import reuse as reusing
 from pimsim.run_engine import copy_streams, cost_of, launch_us, task_streams
 from pimsim.system import System, load_system
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
@@ -112,6 +114,7 @@ class _Runner:
     env: simpy.Environment = field(default_factory=simpy.Environment)
     spans: list[Span] = field(default_factory=list)
     counters: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    spinners: dict[str, list[tuple[int, Flow]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.env, self.system, self.fidelity, self.log_rows)
@@ -145,14 +148,18 @@ class _Runner:
             yield self.env.timeout(round(cost * 1e6))
             self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
         if isinstance(work, tuple):
-            pieces = self._pieces(work)
-            threads = [self._copy_thread(task, layer, i, core, pieces) for i, core in enumerate(numbers)]
+            pieces, n = self._pieces(work), len(numbers)
+            alone = task.team == "copy" and self.system.threads.copy_split == "static"
+            shares = [pieces[i::n] for i in range(n)] if alone else [pieces] * n
+            threads = [self._copy_thread(task, layer, i, core, shares[i]) for i, core in enumerate(numbers)]
         else:
             threads = [
                 self._thread(task, layer, i, core, demand)
                 for i, (core, demand) in enumerate(zip(numbers, self._demands(task, numbers), strict=True))
             ]
         yield self.env.all_of([self.env.process(thread) for thread in threads])
+        for core, spinner in self.spinners.pop(task.name, []):
+            self.core[core].leave(spinner)
 
     def _team(self, team: str) -> tuple[int, ...]:
         if team == "one":
@@ -188,12 +195,18 @@ class _Runner:
         self.core[core].enter(flow)
         yield flow.done
         self.core[core].leave(flow)
+        if self.system.threads.spin:
+            spinner = Flow(stream=None, left=0.0, done=self.env.event())
+            self.spinners.setdefault(task.name, []).append((core, spinner))
+            self.core[core].enter(spinner)
         self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
 
     def _copy_thread(
         self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]
     ) -> Any:
         """Take pieces (matrix, first slab, last slab) until none is left."""
+        if task.team == "copy" and self.system.threads.copy_wait_us:
+            yield self.env.timeout(round(self.system.threads.copy_wait_us * 1e6))
         begin = int(self.env.now)
         moved = 0
         while pieces:
@@ -273,10 +286,12 @@ class _Runner:
         if not isinstance(work, PimGemv) or system.pim is None:
             raise PlanError(f"task {task.name}: {type(work).__name__} cannot run in PIM")
         base = self.placement.pim_rows[work.weight.format(layer)] if self.placement is not None else 0
-        program = _compiled(system, work.n, work.k, work.dtype, work.pad_rows_to, base)
+        shape = (work.n, work.k, work.dtype, work.pad_rows_to)
         begin = int(self.env.now)
         yield self.env.timeout(round((system.cpu.dispatch_us + system.cpu.wake_us) * 1e6))
-        time_ps, counts = self.memory.program(program, system.host_drive)
+        time_ps, counts = self.memory.program(
+            shape, lambda: _compiled(system, *shape, base), system.host_drive
+        )
         yield self.env.timeout(time_ps)
         for command, count in counts.items():
             self.counters["pim", f"{command} commands", "commands a channel"] += count
@@ -323,41 +338,32 @@ def _bits(system: System, dtype: str) -> int:
 
 def _compiled(system: System, n: int, k: int, dtype: str, pad: int, base: int) -> Gemv:
     """The compiled GEMV, kept: layers use the same one."""
-    key = (system.key, n, k, dtype, pad, base)
-    if key not in _GEMVS:
-        if len(_GEMVS) > 64:
-            _GEMVS.clear()
-        assert system.pim is not None
-        _GEMVS[key] = gemv(
-            system.pim,
-            system.layout,
-            n,
-            k,
-            dtype,
-            base_row=base,
-            pad_rows_to=pad,
-            fences=system.fence_ns is not None,
-        )
-    return _GEMVS[key]
+    pim, layout, fences = system.pim, system.layout, system.fence_ns is not None
+    assert pim is not None
+    return _GEMVS.get(
+        (repr(pim), layout, fences, n, k, dtype, pad, base),
+        lambda: gemv(pim, layout, n, k, dtype, base_row=base, pad_rows_to=pad, fences=fences),
+    )
 
 
-_GEMVS: dict[tuple[Any, ...], Gemv] = {}
-_SEGMENTS: dict[tuple[Any, ...], Segments] = {}
+_GEMVS: Kept[Gemv] = Kept("gemv", most=64 * 2**20, weigh=lambda made: made.commands.nbytes + made.data.nbytes)
+_SEGMENTS: Kept[Segments] = Kept("segment", most=20_000, weigh=lambda made: len(made.spans) + 20)
 
 
 def _sampled_segment(system: System, segment: Segment) -> Segments:
     """One repetition of a segment, kept by what determines it: system and tasks."""
-    key = (system.key, segment.tasks)
-    if key not in _SEGMENTS:
+
+    def run() -> Segments:
         runner = _Runner(system, None, "sampled")
         runner.run(segment, 0)
-        _SEGMENTS[key] = Segments(
+        return Segments(
             duration_ps=int(runner.env.now),
             spans=tuple(runner.spans),
             counters=tuple(sorted(runner.counters.items())),
             traffic=tuple(runner.memory.traffic),
         )
-    return _SEGMENTS[key]
+
+    return _SEGMENTS.get((system.key, segment.tasks), run)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,11 +461,11 @@ def _method(method: str | Method) -> Method:
     return method if isinstance(method, Method) else load_method(method)
 
 
-_DECODES: dict[tuple[Any, ...], Run] = {}
-_DECODE_PS: dict[tuple[Any, ...], int] = {}
+_DECODES: Kept[Run] = Kept("decode step", most=100_000, weigh=lambda run: len(run.spans) + 200)
+_DECODE_PS: Kept[int] = Kept("decode time", most=10_000)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def _decode_trace(config: LlmConfig, context: int, weights: str) -> Trace:
     return decode_trace(config, context, weight_dtype=weights)
 
@@ -469,21 +475,14 @@ def _decode(
 ) -> Run:
     """One sampled decode step with `context` tokens in the cache, kept by what determines it."""
     plan = _method(method).plan(_decode_trace(config, context, weights), system)
-    key = (system.key, plan.segments)
-    if key not in _DECODES:
-        if len(_DECODES) >= 512:
-            _DECODES.clear()  # a bound on memory; what is dropped is computed again
-        _DECODES[key] = run_plan(system, plan)
-    return _DECODES[key]
+    return _DECODES.get((system.key, plan.segments), lambda: run_plan(system, plan))
 
 
 def decode_ps(model: str, method: str | Method, context: int, system: System) -> int:
     """Duration of one sampled decode step with `context` tokens in the cache."""
     config = load_config(model)
     key = (config, _method(method), system.key, context)
-    if key not in _DECODE_PS:
-        _DECODE_PS[key] = _decode(config, method, system, context).duration_ps
-    return _DECODE_PS[key]
+    return _DECODE_PS.get(key, lambda: _decode(config, method, system, context).duration_ps)
 
 
 def prefill_run(
@@ -528,16 +527,24 @@ def simulate(
     fidelity: str = "sampled",
     commands: Path | None = None,
     progress: Callable[[float, str], None] | None = None,
+    reuse: bool = True,
 ) -> Result:
     """Run a model with a method on a system: prefill of `prompt` tokens, then decode to `tokens` in all.
 
     model: a shipped name or the path of a Hugging Face config.json. weights: type of the weight matrices
     (activations are BF16 on the host; PIM units multiply integers with INT8 inputs). method: a name or
-    a `Method` of your own. prefill_on: cpu, gpu or npu; decode stays where the method has it. The first token
-    comes out of the prefill; each further one is a decode step.
-    commands: file for the DRAM command log (CSV, .gz by name), for fidelity "step" only. Errors are
-    `PimsimError`s that name what was given.
+    a `Method` of your own. prefill_on: cpu, gpu or npu; decode stays where the method has it. The first
+    token comes out of the prefill; each further one is a decode step. commands: file for the DRAM command
+    log (CSV, .gz by name), for fidelity "step" only. reuse: equal work is done once (see `pimsim.reuse`);
+    without it every layer, step and rate is simulated anew, to the same result. Errors are `PimsimError`s
+    that name what was given.
     """
+    if not reuse:
+        with reusing(False):
+            return simulate(
+                model, method, prompt=prompt, tokens=tokens, system=system, weights=weights,
+                fidelity=fidelity, commands=commands, progress=progress, prefill_on=prefill_on,
+            )  # fmt: skip
     if prompt < 1 or tokens < 1:
         raise PlanError(f"prompt={prompt}, tokens={tokens}; wanted at least 1 of each")
     if prefill_on not in ("cpu", *ACCELERATORS):

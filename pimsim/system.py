@@ -33,10 +33,33 @@ from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.platform_file import read_platform
 from pimsim.devices.python_file import from_file, names_file
 from pimsim.devices.spec import Clocks, DramGeometry
-from pimsim.errors import SpecError
+from pimsim.errors import SpecError, suggest
 from pimsim.notebook import card
 from pimsim.placement.layout import PimLayout
 from pimsim.placement.mapping import AddressMapping
+
+COPY_SPLITS = ("dynamic", "static")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threads:
+    """How threads share work and cores where methods leave it open.
+
+    copy_split: copy threads beside a GEMM take pieces until none is left ("dynamic"), or each has an equal
+      share from the start ("static").
+    spin: a GEMM thread that has done its share keeps its core busy until the whole team has.
+    copy_wait_us: how long a copy thread, once woken, waits until the scheduler gives it a core.
+    """
+
+    copy_split: str = "dynamic"
+    spin: bool = False
+    copy_wait_us: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.copy_split not in COPY_SPLITS:
+            raise SpecError(f"copy_split={self.copy_split!r}{suggest(self.copy_split, COPY_SPLITS)}")
+        if self.copy_wait_us < 0:
+            raise SpecError(f"copy_wait_us={self.copy_wait_us}; wanted no negative time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +72,8 @@ class System:
     pad_head: pad the output head in PIM to a power of two of rows, as well as to whole tiles.
     pim_driver: "cpu" or "gpu", whose accesses trigger PIM steps.
     fence_ns: extra wait of a fence between host accesses that drive PIM; None: no fences needed.
+    threads: how threads share work and cores.
+    engines: numbers in `cpu.cores` that are no CPU cores but engines that only copy (a DMA engine).
     """
 
     name: str
@@ -64,12 +89,14 @@ class System:
     controller: Controller = Controller()
     pad_head: bool = False
     fence_ns: float | None = None
+    threads: Threads = Threads()
+    engines: tuple[int, ...] = ()
     gpu: AcceleratorSpec | None = None
     npu: AcceleratorSpec | NpuSpec | None = None
     pim_driver: str = "cpu"
 
     def __post_init__(self) -> None:
-        for group in ("compute_cores", "copy_cores"):
+        for group in ("compute_cores", "copy_cores", "engines"):
             for core in getattr(self, group):
                 if not 0 <= core < len(self.cpu.cores):
                     raise SpecError(
@@ -104,7 +131,7 @@ class System:
 
     @property
     def all_cores(self) -> tuple[int, ...]:
-        return tuple(range(len(self.cpu.cores)))
+        return tuple(i for i in range(len(self.cpu.cores)) if i not in self.engines)
 
     @property
     def capacity_bytes(self) -> int:
@@ -151,7 +178,7 @@ class System:
         if self.pim_driver == "gpu" and self.gpu is not None:
             bursts = self.gpu.outstanding_bytes // self.dram.geometry.burst_bytes // self.channels
             return HostDrive(window=max(1, bursts), path_ns=self.gpu.path_ns, fence_ns=self.fence_ns or 0.0)
-        loads = sum(core.nc_outstanding for core in self.cpu.cores)
+        loads = sum(core.nc_outstanding for core in self.cores(self.all_cores))
         window = max(1, loads * LINE_BYTES // self.dram.geometry.burst_bytes // self.channels)
         return HostDrive(window=window, path_ns=self.cpu.path_ns, fence_ns=self.fence_ns or 0.0)
 

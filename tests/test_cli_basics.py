@@ -18,7 +18,21 @@ from pimsim.errors import PimsimError
 from pimsim.report.report import Report
 from pimsim.result import Result, capacity_bytes, table
 
-COMMANDS = ["run", "trace", "parts", "methods", "npu", "reproduce", "validate", "replay", "audit"]
+COMMANDS = [
+    "run",
+    "sweep",
+    "search",
+    "results",
+    "trace",
+    "parts",
+    "systems",
+    "methods",
+    "npu",
+    "reproduce",
+    "validate",
+    "replay",
+    "audit",
+]
 RUN = ["run", "--model", "tiny", "--method", "host-only", "--prompt", "8", "--tokens", "2"]
 
 

@@ -52,8 +52,8 @@ def test_energy_is_an_estimate_or_a_dash(capsys):
     assert code == 0
     for text in (
         "energy (estimate)",
-        "energy, MACs",
-        "energy, io",
+        "energy, reads of units and host",
+        "energy, data pins",
         "Energy: an estimate from supply currents",
     ):
         assert text in out
@@ -64,10 +64,12 @@ def test_energy_is_an_estimate_or_a_dash(capsys):
     assert sum(held[f"{part}_pj"] for part in parts) == pytest.approx(held["total_pj"])
     for name in ("gddr6-aim", "hbm-pim-2000"):
         _, out, _ = run(capsys, "gemv", "--pim", name, *size)
-        assert [line.split() for line in out.splitlines() if line.startswith("energy")] == [
-            ["energy", "-", "nJ"]
-        ]
-        assert json.loads(run(capsys, "gemv", "--pim", name, *size, "--json")[1])["energy"] is None
+        printed = [line.split() for line in out.splitlines() if line.startswith("energy, ")]
+        total = next(line.split() for line in out.splitlines() if line.startswith("energy (estimate)"))
+        assert sum(float(line[-2]) for line in printed) == pytest.approx(float(total[-2]), rel=1e-3)
+    _, out, _ = run(capsys, "gemv", "--pim", "lpddr5-aim", *size)
+    assert [line.split() for line in out.splitlines() if line.startswith("energy")] == [["energy", "-", "nJ"]]
+    assert json.loads(run(capsys, "gemv", "--pim", "lpddr5-aim", *size, "--json")[1])["energy"] is None
 
 
 ATTENTION = ("--heads", "6", "--kv-heads", "2", "--head-dim", "64", "--context", "300")
@@ -160,3 +162,44 @@ def test_validate_prints_causes_and_medians(capsys):
     assert code == 0
     cases = json.loads(out)["cases"]
     assert {"case", "quantity", "ours", "reference", "error", "cause"} == set(cases[0])
+
+
+def test_an_activation_runs_on_data_and_is_refused_elsewhere(capsys):
+    shape = ("--rows", "100", "--cols", "1500", "--channels", "2", "--activation", "tanh", "--check")
+    code, out, _ = run(capsys, "gemv", "--pim", "gddr6-aim", *shape)
+    assert code == 0
+    assert "AFAB" in out
+    assert "on data: right" in " ".join(out.split())
+    code, _, err = run(capsys, "gemv", "--pim", "hbm-pim-2000", *shape)
+    assert code == 2
+    assert "no table of a function" in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("name", "operation", "text"),
+    [
+        ("hbm-pim-2000", "add", "add of 20,000 elements"),
+        ("hbm-pim-2000", "scale-shift", "host reads the operands in order"),
+        ("hbm-pim-2400", "sum", "sum of 20,000 elements"),
+        ("gddr6-aim", "mul", "EWAB"),
+        ("gddr6-aim", "add", "the controller adds (EWADD)"),
+        ("lpddr5-aim", "sum", "the host adds 32 sums"),
+        ("lpddr5x-pim-9600", "sum", "a product with ones"),
+    ],
+)
+def test_elementwise_operations_run_on_data(capsys, name, operation, text):
+    size = ("--operation", operation, "--elements", "20000", "--channels", "2", "--check")
+    code, out, _ = run(capsys, "elementwise", "--pim", name, *size)
+    assert code == 0
+    assert text in out
+    assert "on data: right" in out
+    held = json.loads(run(capsys, "elementwise", "--pim", name, *size, "--json")[1])
+    assert held["peak_clocks"] + sum(held["lost"].values()) == held["clocks"]
+    assert held["shape"] == {"elements": 20000}
+
+
+def test_an_operation_that_a_part_lacks_says_what_to_do(capsys):
+    wanted = ("--pim", "lpddr5x-pim-8533", "--operation", "add", "--elements", "100")
+    code, _, err = run(capsys, "elementwise", *wanted)
+    assert code == 2
+    assert "a scale goes into the weights" in " ".join(err.replace("│", " ").split())

@@ -58,6 +58,20 @@ def test_python_blocks_run_and_print_what_follows(
         METHODS.update(before)
 
 
+@pytest.mark.extra
+@pytest.mark.parametrize("page", [ROOT / "docs" / "workloads.md"], ids=name)
+def test_blocks_that_need_pytorch(page: Path) -> None:
+    """Blocks marked `py` run where PyTorch is installed."""
+    pytest.importorskip("torch")
+    found = blocks(page)
+    for i, (language, code, line) in enumerate(found):
+        if language == "py":
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                exec(compile("\n" * (line - 1) + code, str(page), "exec"), {"__name__": "__docs__"})
+            assert said.getvalue() == found[i + 1][1], f"{name(page)}, block at line {line}"
+
+
 def commands() -> list[tuple[str, str]]:
     return [
         (name(page), line.split("#")[0])

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "pimsim"
 
 # Leftmost first. A name is a module or a package of that name directly under pimsim.
 LAYERS = [
-    {"units", "errors", "compiled", "notebook"},
+    {"units", "errors", "compiled", "reuse", "notebook"},
     {"trace"},
     {"placement"},
     {"devices"},
@@ -25,7 +25,14 @@ LAYERS = [
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 # Third-party packages with one place each.
-ONLY_IN = {"matplotlib": {"report"}, "simpy": {"run", "memory"}}
+ONLY_IN = {
+    "matplotlib": {"report"},
+    "simpy": {"run", "memory"},
+    "sqlite3": {"sweep"},
+    "pyarrow": {"sweep"},
+    "distributed": {"sweep"},
+    "optuna": {"sweep"},
+}
 
 
 def modules():
@@ -105,6 +112,8 @@ def test_every_module_is_looked_at():
         ("pimsim.methods.facil", False, "from pimsim.result import Result"),
         ("pimsim.sweep", True, "import pimsim.cli"),
         ("pimsim.sweep.store", False, "import matplotlib.pyplot as plt"),
+        ("pimsim.reuse", False, "from pimsim.errors import StoreError"),
+        ("pimsim.cli.sweep", False, "import sqlite3"),
         ("pimsim.cli", False, "from matplotlib import pyplot"),
         ("pimsim.devices.npu", False, "import simpy"),
         ("pimsim", True, "import simpy"),

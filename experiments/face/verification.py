@@ -37,3 +37,25 @@ def true_accept_percent(
     points = roc_points(similarities, same)
     distance = np.abs(points[:, 0] - false_accept)
     return float(100 * points[distance == distance.min(), 1].max())
+
+
+def pairs(
+    embeddings: NDArray[np.floating], person: NDArray[np.integer]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(cosines, 1 for one person and 0 for two) of all pairs of (n, d) embeddings."""
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    i, j = np.triu_indices(len(units), 1)
+    same = (person[i] == person[j]).astype(np.int64)
+    return np.asarray((units @ units.T)[i, j], np.float64), same
+
+
+def true_accept_over(
+    similarities: NDArray[np.floating], same: NDArray[np.integer], false_accept: float
+) -> float:
+    """Percent of the pairs of one person above the k-th largest similarity of two people.
+
+    k: the whole part of `false_accept` times the number of pairs of two people, at least 1.
+    """
+    others = np.sort(similarities[same == 0])[::-1]
+    k = max(1, int(false_accept * len(others)))
+    return float(100 * (similarities[same == 1] > others[k - 1]).mean())

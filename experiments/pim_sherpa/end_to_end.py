@@ -10,6 +10,7 @@ from pimsim.report.figures import speedup_heatmaps
 from pimsim.report.report import Report
 from pimsim.run import decode_ps, prefill_run
 
+COST_S = 30.0
 BASE = "host-only"
 PAPER_BEST = 3.3
 

@@ -1,6 +1,7 @@
 """What the PIM-SHERPA experiments share: models, machine, prompts, names and sources."""
 
 from pimsim.methods import METHODS
+from pimsim.run import prefill_run
 from pimsim.system import System, exynos2400
 
 MODELS = ("llama-3.2-1b", "llama-3.2-3b")
@@ -23,3 +24,14 @@ LEAVES_OUT = (
 def machine() -> System:
     """The phone of the paper."""
     return exynos2400()
+
+
+def seconds(model: str, method: str, prompt: int, system: System) -> float:
+    """Time to first token."""
+    return prefill_run(model, method, prompt, system).duration_ps * 1e-12
+
+
+def excess_percent(model: str, prompt: int, system: System) -> float:
+    """How much longer than FACIL's the time to first token of double buffering is."""
+    mine, bound = (seconds(model, method, prompt, system) for method in ("double-buffering", "facil"))
+    return 100 * (mine / bound - 1)

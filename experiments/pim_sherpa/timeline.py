@@ -1,6 +1,7 @@
 """Which thread waits for which in double buffering, at prompts of 64 and of 128 tokens?"""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -9,9 +10,11 @@ from pimsim.checks import Check
 from pimsim.report.figures import timeline
 from pimsim.report.report import Report
 from pimsim.run import prefill_run
+from pimsim.system import Threads
 
 MODEL = "llama-3.2-1b"
 PROMPTS = (64, 128)
+SHARED = "64, X4 shared"  # a copy thread, with an equal share of the work, on the core of a GEMM thread
 LAYER = 5
 COPIES = {  # stage -> the copy that runs beside its GEMM
     "q_proj": "copy gate_proj 1 of 4",
@@ -29,17 +32,19 @@ def run(progress: Callable[[float, str], None]) -> Report:
     """Spans of one layer, and for each stage how long its GEMM and its copy take."""
     system = machine()
     rows, spans = [], {}
-    for i, prompt in enumerate(PROMPTS):
-        progress(i / len(PROMPTS), f"prompt {prompt}")
-        run = prefill_run(MODEL, "double-buffering", prompt, system)
+    shared = replace(system, copy_cores=(0, 5), threads=Threads(copy_split="static"))
+    settings = [(str(prompt), prompt, system) for prompt in PROMPTS] + [(SHARED, PROMPTS[0], shared)]
+    for i, (name, prompt, phone) in enumerate(settings):
+        progress(i / len(settings), f"prompt {name}")
+        run = prefill_run(MODEL, "double-buffering", prompt, phone)
         layer = run.spans[run.spans["layer"] == LAYER]
-        spans[f"prompt-{prompt}"] = layer
+        spans[f"prompt-{name.replace(', ', '-').replace(' ', '-')}"] = layer
         for stage in STAGES:
             gemm = _length_ms(layer[layer["task"] == stage])
             copy = _length_ms(layer[layer["task"] == COPIES[stage]])
             rows.append(
                 {
-                    "prompt": prompt,
+                    "prompt": name,
                     "stage": stage,
                     "gemm_ms": gemm,
                     "copy_ms": copy,
@@ -48,12 +53,12 @@ def run(progress: Callable[[float, str], None]) -> Report:
             )
     table = pd.DataFrame(rows)
     waits = table.set_index(["prompt", "stage"])["waits_for_copy_ms"]
-    late = waits[128].sum() / table[table["prompt"] == 128]["gemm_ms"].sum()
+    late = waits["128"].sum() / table[table["prompt"] == "128"]["gemm_ms"].sum()
     checks = [
         Check(
             quantity="copy is critical in stage",
             setting=f"prompt 64, {s}",
-            ours=bool(waits[64, s] > 0),
+            ours=bool(waits["64", s] > 0),
             source=READ,
         )
         for s in ("k_proj", "v_proj")
@@ -62,7 +67,9 @@ def run(progress: Callable[[float, str], None]) -> Report:
         Check(
             quantity="K and V wait longest for their copies",
             setting="prompt 64",
-            ours=bool(min(waits[64, "k_proj"], waits[64, "v_proj"]) >= max(waits[64, s] for s in STAGES[3:])),
+            ours=bool(
+                min(waits["64", s] for s in ("k_proj", "v_proj")) >= max(waits["64", s] for s in STAGES[3:])
+            ),
             source=READ,
         ),
         Check(
@@ -70,6 +77,12 @@ def run(progress: Callable[[float, str], None]) -> Report:
             setting="prompt 128",
             ours=bool(late < 0.05),
             source=READ,
+        ),
+        Check(
+            quantity="feed-forward stage FF1 is late: a copy thread shares the big core with a GEMM thread",
+            setting=f"prompt {SHARED}, up_proj",
+            ours=bool(waits["64", "up_proj"] == 0 < waits[SHARED, "up_proj"]),
+            source=READ + ": an FF1 stage is late, as a thread waits for the X4 core",
         ),
     ]
     return Report(
@@ -80,7 +93,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         figures={"timeline": lambda: timeline(list(spans.items()))},
         leaves_out=(
             *LEAVES_OUT,
-            "a GEMM thread that shares the big core with a copy thread (one late stage in the paper)",
+            "threads that move between cores: who shares the X4 is fixed for a run",
         ),
         spans=spans,
     )

@@ -11,6 +11,7 @@ from pimsim.report.figures import ttft_lines
 from pimsim.report.report import Report
 from pimsim.run import prefill_run
 
+COST_S = 22.0
 OWR_MINUS_FACIL_S = {"llama-3.2-1b": 0.6, "llama-3.2-3b": 1.4}
 OWR_3B_192_TOKENS_PER_S = 16.7
 

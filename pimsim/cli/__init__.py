@@ -5,11 +5,25 @@ them, so that help is instant.
 """
 
 # The order of the imports is that of the help.
-from pimsim.cli import model, compare, timeline, trace, parts, npu, pim, check, dram, doctor  # noqa: I001
+from pimsim.cli import (  # noqa: I001
+    model,
+    compare,
+    timeline,
+    sweep,
+    trace,
+    parts,
+    npu,
+    pim,
+    check,
+    dram,
+    cache,
+    doctor,
+)
 from pimsim.cli.app import app, main
 
 __all__ = [
     "app",
+    "cache",
     "check",
     "compare",
     "doctor",
@@ -19,6 +33,7 @@ __all__ = [
     "npu",
     "parts",
     "pim",
+    "sweep",
     "timeline",
     "trace",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,18 @@ def reproduce(
     as_json: Json = False,
     quiet: Quiet = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 unless every check holds.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run every experiment, also those that an earlier run finished.")
+    ] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Experiments at once; else one a core.", metavar="N")
+    ] = None,
 ) -> None:
     """Run the experiments of a paper and hold our numbers to its numbers.
 
-    Prints each table, the checks (ours, expected, tolerance, source) and what the model leaves out.
+    Prints each table, the checks (ours, expected, difference, tolerance, source) and what the model leaves
+    out. Finished experiments are kept in the user's cache folder ($PIMSIM_CACHE): interrupted and started
+    again, it goes on.
     """
     import pandas as pd
 
@@ -55,8 +64,17 @@ def reproduce(
     chosen = experiments.select(name, experiment)
     if out is not None:
         experiments.check_out(out, chosen)
+    paper = name.lower().replace("_", "-")
     with bar(f"Reproducing {name}", quiet) as advance:
-        reports = experiments.run(chosen, advance)
+        reports = experiments.run(
+            chosen,
+            advance,
+            paper=paper,
+            jobs=jobs or experiments.cores(),
+            store=experiments.Store.of(paper),
+            fresh=fresh,
+            finished=None if quiet else lambda line: print(f"  {line}", file=sys.stderr, flush=True),
+        )
     if out is not None:
         experiments.write(reports, out)
     checks = [check for report in reports for check in report.checks]
@@ -74,6 +92,8 @@ def reproduce(
                 note(screen, "\nWhat the model leaves out")
                 note(screen, "\n".join(f"- {line}" for line in report.leaves_out))
         note(screen, f"\nWritten to {out}" if out is not None else "")
+        for each, lacking in experiments.left_out(name).items() if experiment is None else ():
+            note(screen, f"\nNot run: {each} needs {', '.join(lacking)}: {experiments.INSTALL}")
         note(screen, f"\n{name}: {verdict(checks)}")
     if strict and not all(check.ok for check in checks):
         raise typer.Exit(1)

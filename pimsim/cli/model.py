@@ -77,6 +77,9 @@ def run(
         Path | None,
         typer.Option(help="Also write the log of DRAM commands to this file; see: pimsim audit."),
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse/--no-reuse", help="Do equal work once. Same result, much faster.")
+    ] = True,
     out: Out = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -113,6 +116,7 @@ def run(
             fidelity=fidelity.value,
             commands=commands,
             progress=advance,
+            reuse=reuse,
         )
     if out is not None:
         result.save(out, add=lambda folder: _add_figures(result, folder))

@@ -1,4 +1,4 @@
-"""`pimsim gemv`, `pimsim attention`: products on the units of a PIM part."""
+"""`pimsim gemv`, `pimsim elementwise`, `pimsim attention`: operations on the units of a PIM part."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def gemv(
         int,
         typer.Option(min=0, help="Parts the columns are cut into, to fill units; 0: as many as pay."),
     ] = 1,
+    activation: Annotated[
+        str, typer.Option(help="Function of the results, for GDDR6-AiM: relu, gelu, tanh ...", metavar="F")
+    ] = "",
     fence_ns: Annotated[
         float | None,
         typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
@@ -63,8 +66,9 @@ def gemv(
     dram = part(unit.dram, DramSpec)
     kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
     kernel = compile_gemv(
-        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None, split=split
-    )
+        unit, dram, rows, cols, kind, batch=batch, channels=channels, fences=fence_ns is not None,
+        split=split, activation=activation,
+    )  # fmt: skip
     controller = Controller(refresh="all_bank" if refresh else "none")
     host = HostDrive(fence_ns=fence_ns or 0.0)
     with bar(f"{rows} x {cols} product on {unit.name}", quiet):
@@ -76,16 +80,61 @@ def gemv(
     if run_check:
         from pimsim.devices.pim.selftest import check_gemv
 
-        verdict = check_gemv(unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels, split=split)
-    if as_json:
-        from pimsim.report.report import json_text
+        verdict = check_gemv(
+            unit, dram, rows, cols, kind, batch=batch, channels=kernel.channels, split=split,
+            activation=activation,
+        )  # fmt: skip
+    _report(cost, energy, verdict, as_json)
 
-        held = _fields(cost) | {"energy": None if energy is None else energy.summary()}
-        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
-    else:
-        _print(cost, energy, verdict)
-    if verdict is not None and not verdict["ok"]:
-        raise typer.Exit(1)
+
+@app.command(
+    epilog="Examples: pimsim elementwise --pim hbm-pim-2000 --operation add --elements 1048576 --check | "
+    "pimsim elementwise --pim lpddr5x-pim-8533 --operation sum --elements 1048576"
+)
+def elementwise(
+    pim: Annotated[str, typer.Option(help="The PIM part; see: pimsim parts.", metavar="NAME")],
+    operation: Annotated[
+        str, typer.Option(help="add, mul, relu, scale-shift or sum, as far as the part has it.", metavar="OP")
+    ],
+    elements: Annotated[int, typer.Option(help="Elements of each vector.", metavar="N")],
+    dtype: Annotated[
+        str | None, typer.Option(help="Type of the elements; else the part's first.", metavar="T")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels that hold the vectors; else the usual number.")
+    ] = None,
+    fence_ns: Annotated[
+        float | None,
+        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
+    ] = None,
+    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Time, bandwidth and every lost clock of an operation on whole vectors in memory, or of a sum."""
+    from pimsim.devices import DramSpec, PimSpec, part
+    from pimsim.devices.dram.channel import Controller
+    from pimsim.devices.pim.compile import compile_elementwise
+    from pimsim.devices.pim.cost import cost_of
+    from pimsim.devices.pim.energy import pim_energy
+    from pimsim.devices.pim.kernel import HostDrive
+
+    unit = part(pim, PimSpec)
+    dram = part(unit.dram, DramSpec)
+    kind = dtype if dtype is not None else next(iter(unit.weight_dtypes))
+    kernel = compile_elementwise(
+        unit, dram, operation, elements, kind, channels=channels, fences=fence_ns is not None
+    )
+    controller = Controller(refresh="all_bank" if refresh else "none")
+    host = HostDrive(fence_ns=fence_ns or 0.0)
+    cost = cost_of(dram, unit, controller, kernel, host)
+    energy = pim_energy(dram, unit, controller, kernel, host)
+    verdict = None
+    if run_check:
+        from pimsim.devices.pim.selftest import check_elementwise
+
+        verdict = check_elementwise(unit, dram, operation, elements, kind, channels=kernel.channels)
+    _report(cost, energy, verdict, as_json)
 
 
 @app.command(
@@ -221,13 +270,29 @@ def _fields(cost: Cost) -> dict[str, Any]:
     }
 
 
+def _report(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None, as_json: bool) -> None:
+    """Print what an operation cost; exit status 1 if it was wrong on data."""
+    if as_json:
+        from pimsim.report.report import json_text
+
+        held = _fields(cost) | {"energy": None if energy is None else energy.summary()}
+        typer.echo(json_text(held | ({} if verdict is None else {"check": verdict})))
+    else:
+        _print(cost, energy, verdict)
+    if verdict is not None and not verdict["ok"]:
+        raise typer.Exit(1)
+
+
 def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) -> None:
     from pimsim.report.tables import print_frame
 
-    screen = console()
-    shape = " x ".join(str(cost.shape[key]) for key in ("rows", "cols"))
-    batch = f", {cost.shape['batch']} vectors" if cost.shape["batch"] > 1 else ""
-    title = f"{cost.part}, {cost.channels} channels: {cost.dtype} GEMV {shape}{batch}"
+    screen, shape = console(), cost.shape
+    if cost.operation == "gemv":
+        batch = f", {shape['batch']} vectors" if shape["batch"] > 1 else ""
+        what = f"GEMV {shape['rows']} x {shape['cols']}{batch}"
+    else:
+        what = f"{cost.operation} of {shape['elements']:,} elements"
+    title = f"{cost.part}, {cost.channels} channels: {cost.dtype} {what}"
     print_frame(_summary(cost, energy), title, screen)
     screen.print()
     print_frame(_losses(cost), "Where the clocks go", screen)
@@ -246,17 +311,22 @@ def _print(cost: Cost, energy: Energy | None, verdict: dict[str, Any] | None) ->
 def _energy(energy: Energy | None) -> list[tuple[str, str, str]]:
     if energy is None:
         return [("energy", "-", "nJ")]
-    named = {"MACs" if name == "read" else name: pj for name, pj in energy.components_pj.items()}
+    names = {"read": "reads of units and host", "write": "writes of units and host", "io": "data pins"}
     return [
         ("energy (estimate)", f"{energy.total_pj / 1000:.5g}", "nJ"),
-        *((f"energy, {name}", f"{pj / 1000:.5g}", "nJ") for name, pj in named.items() if name != "write"),
-        ("energy a bit of weights (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
+        *(
+            (f"energy, {names.get(name, name)}", f"{pj / 1000:.5g}", "nJ")
+            for name, pj in energy.components_pj.items()
+            if pj
+        ),
+        ("energy a bit of operands (estimate)", f"{energy.pj_per_bit:.4g}", "pJ/bit"),
     ]
 
 
 def _summary(cost: Cost, energy: Energy | None) -> pd.DataFrame:
     import pandas as pd
 
+    what = "weights" if cost.operation == "gemv" else "operands"
     rows = [
         ("time", f"{cost.clocks}", "clocks"),
         ("time", f"{cost.time_ns / 1000:.6g}", "us"),
@@ -264,9 +334,9 @@ def _summary(cost: Cost, energy: Energy | None) -> pd.DataFrame:
         ("share of the peak inside", f"{cost.share_of_peak * 100:.4g}", "%"),
         ("over the pins", f"{cost.external_gbps:.4g}", "GB/s"),
         ("share of the pins", f"{cost.external_gbps / cost.external_peak_gbps * 100:.4g}", "%"),
-        ("host reads the weights at full bandwidth", f"{cost.host_peak_ns / 1000:.6g}", "us"),
+        (f"host reads the {what} at full bandwidth", f"{cost.host_peak_ns / 1000:.6g}", "us"),
         ("speed-up over that", f"{cost.speedup:.4g}", f"of {cost.possible_speedup:.4g}"),
-        ("host reads the weights in order", f"{cost.host_read_ns / 1000:.6g}", "us"),
+        (f"host reads the {what} in order", f"{cost.host_read_ns / 1000:.6g}", "us"),
         ("speed-up over that", f"{cost.speedup_over_read:.4g}", "times"),
         ("refreshes expected", f"{cost.refreshes_due}", "a channel"),
         ("refreshes done", f"{cost.refreshes}", "a channel"),

@@ -2,7 +2,7 @@
 
 A product takes the longer of its arithmetic, in whole grains of the matrix units, and of its traffic at the
 rate that the channels give. Traffic is that of a blocked product with the accelerator's cache: each operand
-once while one of them fits, else in the cheapest order of blocks.
+once while one of them fits, else in the cheapest order of blocks (`blocked_bytes`).
 """
 
 from __future__ import annotations
@@ -86,14 +86,19 @@ class AcceleratorSpec(Shown):
         return min(matrix, vector)
 
 
-def blocked_bytes(a_bytes: int, b_bytes: int, cache_bytes: int) -> int:
-    """Least bytes read for the operands of a blocked product with a cache.
+def blocked_bytes(a_bytes: int, b_bytes: int, m: int, n: int, cache_bytes: int) -> int:
+    """Least bytes read for the operands of a blocked product (m, k) x (k, n) with a cache.
 
-    Each once, if one of them fits into half of the cache. Else the one is cut into panels of half the
-    cache, and the other one is read again for each.
+    Each once, if one of them fits into half of the cache. Else the best of three orders: panels of half the
+    cache of the one operand, the other read again for each; the same the other way round; or square blocks
+    of results of four bytes that fill half of the cache, both operands read again along them.
     """
-    half = max(1, cache_bytes // 2)
-    small, large = sorted((a_bytes, b_bytes))
-    if small <= half:
-        return small + large
-    return min(a_bytes + b_bytes * ceil_div(a_bytes, half), b_bytes + a_bytes * ceil_div(b_bytes, half))
+    half = max(4, cache_bytes // 2)
+    if min(a_bytes, b_bytes) <= half:
+        return a_bytes + b_bytes
+    side = math.isqrt(half // 4)
+    return min(
+        a_bytes + b_bytes * ceil_div(a_bytes, half),
+        b_bytes + a_bytes * ceil_div(b_bytes, half),
+        a_bytes * ceil_div(n, side) + b_bytes * ceil_div(m, side),
+    )

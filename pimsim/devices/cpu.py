@@ -9,14 +9,13 @@ own memory traffic beyond the caches (they fit for the prompts of the reproduced
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
-from pimsim.devices.cache import CacheLevel, simulate
+from pimsim.devices.cache import simulate
 from pimsim.devices.dram.stream import Phase, Stream
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 from pimsim.placement.layout import PimLayout
+from pimsim.reuse import kept
 
 MR, NR = 8, 8
 """Rows of activations and of weights that one pass of the GEMM kernel holds in registers."""
@@ -29,17 +28,7 @@ def split(total: int, parts: int) -> list[int]:
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-def _level(spec: CacheSpec) -> CacheLevel:
-    return CacheLevel(
-        name=spec.name,
-        size_bytes=spec.size_bytes,
-        ways=spec.ways,
-        line_bytes=spec.line_bytes,
-        hit_ns=spec.hit_ns,
-    )
-
-
-@lru_cache(maxsize=1024)
+@kept(most=512, to_text=repr, from_text=float)
 def weight_passes(
     core: CoreSpec, shared: tuple[CacheSpec, ...], m: int, k: int, bits: int, cacheable: bool
 ) -> float:
@@ -63,12 +52,12 @@ def weight_passes(
             address += [w_base + panel * NR * w_lines * LINE_BYTES + columns]
             is_weight += [np.zeros(len(per_row), bool), np.ones(len(columns), bool)]
     addresses, weights = np.concatenate(address).astype(np.uint64), np.concatenate(is_weight)
-    levels = [_level(level) for level in (core.l1, core.l2, *shared)]
     log = simulate(
-        levels, addresses, np.zeros(len(addresses), bool), np.where(weights, cacheable, True), log=True
+        (core.l1, core.l2, *shared), addresses, False, np.where(weights, cacheable, True), log=True
     ).log
     assert log is not None
-    fetched = int(((log.address >= w_base + NR * w_lines * LINE_BYTES) & ~log.write).sum())
+    reads = log.where("read", "non-cacheable read")
+    fetched = int((reads & (log.address >= w_base + NR * w_lines * LINE_BYTES)).sum())
     return fetched / ((panels - 1) * NR * w_lines)
 
 

@@ -196,6 +196,22 @@ class Clocks:
         return dict(self._values)
 
 
+@dataclass(frozen=True, kw_only=True)
+class UnitEnergy:
+    """Energy of a unit's column access, its arithmetic included.
+
+    share: of an ordinary burst of its bank (a read for operands, a write for results), without a rail VDDQ or
+      an energy a bit that the part has for the pins. source: where it is from, "estimate: ..." if a guess.
+    """
+
+    source: str
+    share: float
+
+    def __post_init__(self) -> None:
+        if not self.share > 0:
+            raise SpecError(f"unit energy: share={self.share:g}; wanted more than 0")
+
+
 PIM_PROTOCOLS = ("lockstep", "paired_banks", "global_buffer")
 
 
@@ -218,6 +234,7 @@ class PimSpec(Shown):
     setup_writes: bursts that program the units before an operation (instructions, scalars).
     timings: datasheet name -> AtLeast, for what the DRAM part has no name for.
     channels: how many channels a usual set-up of the part has.
+    unit_energy: of a column access.
     """
 
     name: str
@@ -237,6 +254,10 @@ class PimSpec(Shown):
     setup_writes: int = 0
     timings: dict[str, AtLeast] = field(default_factory=dict)
     channels: int = 4
+    unit_energy: UnitEnergy = UnitEnergy(
+        source="estimate: a burst without the pins; its way to them is too much, the arithmetic left out",
+        share=1.0,
+    )
 
     def __post_init__(self) -> None:
         if self.protocol not in PIM_PROTOCOLS:
@@ -246,9 +267,23 @@ class PimSpec(Shown):
                 raise SpecError(f"{self.name}: {name}={getattr(self, name)}; wanted at least 1")
 
 
+CACHE_POLICIES = ("lru", "tree-plru", "random", "srrip")
+CACHE_INCLUSIONS = ("non-inclusive", "inclusive", "exclusive")
+CACHE_WRITES = ("back", "through")
+CACHE_PREFETCHERS = ("none", "next-line", "stride")
+MOST_WAYS, MOST_MSHRS, MOST_PREFETCHES = 16, 256, 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class CacheSpec(Shown):
-    """One cache level. hit_ns: load-to-use time of a hit as seen by a core."""
+    """One cache level; what the words mean in detail: `pimsim.devices.cache`.
+
+    size_bytes: data only. ways: 1 to 16. hit_ns: load-to-use time of a hit as seen by a core.
+    policy: which line of a full set leaves. inclusion: how the lines relate to those of the levels before.
+    write: "back" or "through". write_allocate: whether a store that misses brings its line in.
+    mshrs: lines that may be on their way into the level at once; 0: not limited.
+    prefetch: "none", "next-line" or "stride"; prefetch_degree: lines ahead.
+    """
 
     name: str
     size_bytes: int
@@ -256,6 +291,59 @@ class CacheSpec(Shown):
     line_bytes: int
     hit_ns: float
     source: str
+    policy: str = "lru"
+    inclusion: str = "non-inclusive"
+    write: str = "back"
+    write_allocate: bool = True
+    mshrs: int = 0
+    prefetch: str = "none"
+    prefetch_degree: int = 1
+
+    def __post_init__(self) -> None:
+        for field_name, known in (
+            ("policy", CACHE_POLICIES),
+            ("inclusion", CACHE_INCLUSIONS),
+            ("write", CACHE_WRITES),
+            ("prefetch", CACHE_PREFETCHERS),
+        ):
+            given = getattr(self, field_name)
+            if given not in known:
+                raise SpecError(f"cache {self.name}: {field_name}={given!r}{suggest(str(given), known)}")
+        for field_name, least, most in (
+            ("ways", 1, MOST_WAYS),
+            ("mshrs", 0, MOST_MSHRS),
+            ("prefetch_degree", 1, MOST_PREFETCHES),
+        ):
+            held = getattr(self, field_name)
+            if not least <= held <= most:
+                raise SpecError(f"cache {self.name}: {field_name}={held}; wanted {least} to {most}")
+        if not 8 <= self.line_bytes <= 4096 or self.line_bytes & (self.line_bytes - 1):
+            raise SpecError(
+                f"cache {self.name}: line_bytes={self.line_bytes}; wanted a power of two, 8 to 4096"
+            )
+        set_bytes = self.ways * self.line_bytes
+        if self.size_bytes < set_bytes or self.size_bytes % set_bytes:
+            raise SpecError(
+                f"cache {self.name}: size_bytes={self.size_bytes} are no multiple of {self.ways} ways x "
+                f"{self.line_bytes} bytes"
+            )
+        if self.sets & (self.sets - 1):
+            lines = self.size_bytes // self.line_bytes
+            fits = [n for n in range(1, MOST_WAYS + 1) if lines % n == 0 and (lines // n).bit_count() == 1]
+            hint = f"; with ways={' or '.join(map(str, fits))} they would be one" if fits else ""
+            raise SpecError(
+                f"cache {self.name}: {self.size_bytes} bytes in {self.ways} ways of {self.line_bytes}-byte "
+                f"lines are {self.sets} sets; wanted a power of two{hint}"
+            )
+        if self.policy == "tree-plru" and self.ways & (self.ways - 1):
+            raise SpecError(f"cache {self.name}: tree-plru with ways={self.ways}; wanted a power of two")
+        if self.hit_ns < 0:
+            raise SpecError(f"cache {self.name}: hit_ns={self.hit_ns}; wanted at least 0")
+
+    @property
+    def sets(self) -> int:
+        """Number of sets, a power of two."""
+        return self.size_bytes // (self.ways * self.line_bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +356,8 @@ class CoreSpec(Shown):
     lines_outstanding: cacheable lines in flight towards memory, prefetches included.
     nc_outstanding: non-cacheable 64-byte loads in flight.
     cached_gbps: bandwidth of vector code on data in its caches (norms, softmax, ...).
+    store_buffer: stores in flight, 0: not limited; for the time model of caches.
+    type_flop_per_ck: (type, operations a clock) of types with another rate than `flop_per_ck`.
     """
 
     name: str
@@ -281,10 +371,16 @@ class CoreSpec(Shown):
     lines_outstanding: int
     nc_outstanding: int
     cached_gbps: float
+    store_buffer: int = 0
+    type_flop_per_ck: tuple[tuple[str, int], ...] = ()
 
     @property
     def peak_gflops(self) -> float:
         return self.clock_ghz * self.flop_per_ck
+
+    def peak_gflops_of(self, dtype: str) -> float:
+        """Peak at a type in 1e9 operations a second; bf16 where nothing else is said."""
+        return self.clock_ghz * dict(self.type_flop_per_ck).get(dtype, self.flop_per_ck)
 
 
 @dataclass(frozen=True, kw_only=True)

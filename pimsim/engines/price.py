@@ -39,13 +39,26 @@ def price(system: System, engine: str, work: Work) -> Cost | None:
 
 def fastest(system: System, engine: str, work: Work) -> Cost:
     """The cost on an engine, or on the CPU where that engine cannot do the work; "auto": on the fastest."""
-    names = engines_of(system) if engine == "auto" else (engine,)
-    costs = [cost for name in names if (cost := price(system, name, work)) is not None]
-    if not costs:
-        only = price(system, "cpu", work)
-        assert only is not None
-        return only
-    return min(costs, key=lambda cost: cost.time_ps)
+    if engine != "auto":
+        return price(system, engine, work) or _of_cpu(system, work)
+    best = _of_cpu(system, work)
+    for name in ("gpu", "pim", "npu"):
+        if name not in engines_of(system):
+            continue
+        if name == "npu" and isinstance(system.npu, NpuSpec):
+            least = systolic.least_ps(system.npu, work)
+            if least >= best.time_ps:  # its tiles need not be simulated
+                continue
+        cost = price(system, name, work)
+        if cost is not None and cost.time_ps < best.time_ps:
+            best = cost
+    return best
+
+
+def _of_cpu(system: System, work: Work) -> Cost:
+    cost = price(system, "cpu", work)
+    assert cost is not None
+    return cost
 
 
 _COSTS: dict[tuple[str, str, Work], Cost | None] = {}
@@ -56,7 +69,8 @@ def traffic(work: Work, cache_bytes: int) -> tuple[float, float]:
     read, written = work.dram_bytes(cache_bytes)
     if work.kind in ("matmul", "conv2d") and len(work.reads) > 1:
         a, b = work.reads[0].bytes, work.reads[1].bytes
-        read += blocked_bytes(a, b, cache_bytes) - (a + b)
+        m, n, _, groups = work.products[0]
+        read += blocked_bytes(a, b, m, n * groups, cache_bytes) - (a + b)
     return float(max(0, read)), float(written)
 
 

@@ -1,7 +1,7 @@
 """A systolic NPU as an engine: tiles in time on the system's own channels, kept by layer.
 
-Convolutions of more than `IMAGES` pictures and products of more than `ROWS` rows repeat: one slice of that
-size is simulated and counted as often as it fits, with its weights loaded each time.
+Convolutions of more than `IMAGES` pictures and products beyond `ROWS`, `COLS`, `DEPTH` and `GROUPS` repeat:
+one slice of that size is simulated and counted as often as it fits, with its operands loaded each time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pimsim.trace.vision import VisionLayer
 IMAGES = 4
 ROWS = 4096
 COLS = 16384
+DEPTH = 16384
+GROUPS = 64
 LAUNCH_US = 10.0
 """The runtime's time before a layer: estimate."""
 VECTOR = {"norm": "norm", "softmax": "softmax", "reduce": "pool", "gather": "pool", "copy": "pool"}
@@ -39,6 +41,14 @@ def price(system: System, spec: NpuSpec, work: Work) -> Cost | None:
         made = _conv(work, bits)
         return None if made is None else _cost(system, spec, [made])
     return _cost(system, spec, [_product(shape, bits) for shape in work.products])
+
+
+def least_ps(spec: NpuSpec, work: Work) -> int:
+    """A time that no run of the work is below: its multiply-adds on all units."""
+    slow = spec.mac16_ck if _width(work.dtype) == 16 else 1
+    macs = sum(m * n * k * groups for m, n, k, groups in work.products)
+    units = spec.units * (spec.rate4 if _width(work.dtype) == 4 else 1)
+    return round(LAUNCH_US * 1e6 + macs * slow / units * spec.tck_fs / 1000)
 
 
 def _width(dtype: str) -> int | None:
@@ -76,10 +86,10 @@ def _conv(work: Work, bits: int) -> tuple[Layer, float] | None:
 
 def _product(shape: tuple[int, int, int, int], bits: int) -> tuple[Layer, float]:
     m, n, k, groups = shape
-    rows, cols = min(m, ROWS), min(n, COLS)
-    held = min(groups, 64)
-    layer = gemm(rows, cols, k, name="", batch=held, bits=bits, kind="attention" if groups > 1 else "linear")
-    return layer, m / rows * n / cols * groups / held
+    rows, cols, depth, held = min(m, ROWS), min(n, COLS), min(k, DEPTH), min(groups, GROUPS)
+    kind = "attention" if groups > 1 else "linear"
+    layer = gemm(rows, cols, depth, name="", batch=held, bits=bits, kind=kind)
+    return layer, (m / rows) * (n / cols) * (k / depth) * (groups / held)
 
 
 def _vector(work: Work) -> VisionLayer:

@@ -20,7 +20,8 @@ A chunk is what a unit works on in one DRAM row: `chunk_rows` rows of the matrix
 
 Source: S. H. Seo et al., "FACIL: Flexible DRAM Address Mapping for SoC-PIM Cooperative On-device LLM
 Inference", HPCA 2025: abstract, and a secondary summary for the meaning, bound and selection of the MapID.
-Ours, since neither says: the order of the bits that select the unit; that the parts of a row which is too
+Ours, since neither says: that a page's share of a bank is divided among the rows of a chunk (which all lie in
+the page); the order of the bits that select the unit; that the parts of a row which is too
 long go to channels and ranks first (each has inputs of its own), below the rows of a chunk; and that the
 pitch is a power of two.
 """

@@ -13,10 +13,11 @@ from pimsim.errors import PlacementError
 
 
 class Attribute(Enum):
-    """Whether the host's caches may hold a copy."""
+    """Whether the host's caches may hold a copy; write-combining: no, but stores are merged into bursts."""
 
     CACHEABLE = "cacheable"
     NON_CACHEABLE = "non-cacheable"
+    WRITE_COMBINING = "write-combining"
 
 
 @dataclass(frozen=True, kw_only=True)

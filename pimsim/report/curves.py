@@ -1,12 +1,16 @@
-"""Plain figures of numbers over numbers: lines, grouped bars, and steps from one number to another."""
+"""Plain figures of numbers over numbers: lines, bars, tornados, and steps from one number to another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
 from pimsim.report.figures import _legend, _need, _styled
@@ -99,6 +103,42 @@ def grouped_bars(
 
 
 @_styled
+def tornado(frame: pd.DataFrame, *, title: str) -> Figure:
+    """What each constant moves: one panel a quantity, one bar a constant from its low to its high setting.
+
+    frame: columns quantity (with its unit), base (value with nothing changed), constant, low, high (values of
+    the quantity at the lower and the higher setting). Panels share the constants, in the order of the frame.
+    """
+    _need(frame, "quantity", "base", "constant", "low", "high")
+    quantities, constants = list(dict.fromkeys(frame["quantity"])), list(dict.fromkeys(frame["constant"]))
+    fig = Figure(figsize=(2.2 + 2.9 * len(quantities), 1.5 + 0.3 * len(constants)), layout="constrained")
+    every = fig.subplots(1, len(quantities), squeeze=False, sharey=True)[0]
+    for axes, quantity in zip(every, quantities, strict=True):
+        part = frame[frame["quantity"] == quantity].set_index("constant")
+        base = float(part["base"].iloc[0])
+        for place, constant in enumerate(constants):
+            for end, colour in (("low", SPARE_COLOURS[5]), ("high", SPARE_COLOURS[0])):
+                axes.barh(
+                    place, float(part.loc[constant, end]) - base, 0.62, left=base, color=colour, alpha=0.85
+                )
+        axes.axvline(base, color="#000000", linewidth=1.0)
+        axes.set_yticks(range(len(constants)), constants)
+        axes.set_ylim(len(constants) - 0.4, -0.6)
+        axes.grid(axis="x")
+        axes.set_xlabel(quantity)
+        axes.tick_params(axis="y", length=0)
+    every[0].set_title(title)
+    _legend(
+        fig,
+        [
+            Patch(color=SPARE_COLOURS[5], label="constant at its lower setting"),
+            Patch(color=SPARE_COLOURS[0], label="at its higher setting"),
+        ],
+    )
+    return fig
+
+
+@_styled
 def waterfall(frame: pd.DataFrame, *, start: tuple[str, float], end: str, title: str, x_label: str) -> Figure:
     """Steps from one number to another: a bar for the start, one a row, one for the end.
 
@@ -128,4 +168,64 @@ def waterfall(frame: pd.DataFrame, *, start: tuple[str, float], end: str, title:
     axes.grid(axis="x")
     axes.set_title(title)
     axes.set_xlabel(x_label)
+    return fig
+
+
+@_styled
+def histograms(
+    values: Mapping[str, NDArray[np.floating]],
+    *,
+    title: str,
+    x_label: str,
+    bins: int = 80,
+    marks: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Shares of each named set of values over common bins; marks: name -> places of dashed lines."""
+    fig = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes: Axes = fig.subplots()
+    edges = np.linspace(
+        min(float(v.min()) for v in values.values()), max(float(v.max()) for v in values.values()), bins + 1
+    )
+    handles: list[Any] = []
+    for i, (name, held) in enumerate(values.items()):
+        colour = SPARE_COLOURS[i % len(SPARE_COLOURS)]
+        share = np.full(len(held), 100 / len(held))
+        _, _, patches = axes.hist(
+            held, edges.tolist(), weights=share, color=colour, alpha=0.6, label=f"{name} ({len(held):,})"
+        )
+        handles.append(patches)
+    for name, places in (marks or {}).items():
+        for place in places:
+            line = axes.axvline(place, color="#000000", linestyle="--", linewidth=1.2, label=name)
+        handles.append(line)
+    axes.grid(axis="y")
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel("share of the pairs [%]")
+    _legend(fig, handles)
+    return fig
+
+
+@_styled
+def stacked_areas(
+    frame: pd.DataFrame, *, x: str, y: str, series: str, title: str, x_label: str, y_label: str
+) -> Figure:
+    """Values of each series over x, one on top of the other, in the order of the frame; steps, not slopes."""
+    _need(frame, x, y, series)
+    names = list(dict.fromkeys(frame[series]))
+    fig = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes: Axes = fig.subplots()
+    rows = [frame[frame[series] == name] for name in names]
+    colours = [SPARE_COLOURS[i % len(SPARE_COLOURS)] for i in range(len(names))]
+    at = list(rows[0][x])
+    handles = axes.stackplot(at, [list(part[y]) for part in rows], step="mid", colors=colours, linewidth=0)
+    for handle, name in zip(handles, names, strict=True):
+        handle.set_label(str(name))
+    axes.set_xlim(min(at), max(max(at), min(at) + 1))
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.set_title(title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    _legend(fig, handles)
     return fig

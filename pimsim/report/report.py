@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -12,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pimsim.checks import Check, checks_frame
+from pimsim.checks import Check, Tolerance, checks_frame
 from pimsim.errors import SpecError
 from pimsim.report.tables import checks_text, frame_text
 from pimsim.report.timeline import write_perfetto
-from pimsim.result import csv_bytes, write_folder
+from pimsim.result import csv_bytes, read_json, write_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,7 @@ class Report:
     figures: name -> function that draws it, called only where figures are wanted.
     leaves_out: what the model does not have, one sentence each.
     spans: name -> spans table (columns as in a result), written as timelines.
+    kept: folder that holds this report with its figures and timelines, if it was loaded from there.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Report:
     figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
     leaves_out: tuple[str, ...] = ()
     spans: dict[str, pd.DataFrame] = field(default_factory=dict)
+    kept: Path | None = None
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.tables, *self.figures, *self.spans):
@@ -89,10 +92,16 @@ def report_text(report: Report) -> str:
 def write_report(report: Report, folder: str | Path) -> None:
     """Write report.txt, the tables and checks as CSV, the figures (PNG, SVG) and the timelines.
 
-    folder: written whole or not at all; an older report there is replaced.
+    folder: written whole or not at all; an older report there is replaced. A report that was loaded is
+    copied from where it was kept.
     """
 
     def fill(here: Path) -> None:
+        if report.kept is not None:
+            for file in sorted(report.kept.iterdir()):
+                if file.name != MARKER:
+                    (here / file.name).write_bytes(file.read_bytes())
+            return
         (here / "report.txt").write_bytes(report_text(report).encode())
         for name, frame in report.tables.items():
             (here / f"{name}.csv").write_bytes(csv_bytes(frame))
@@ -105,9 +114,62 @@ def write_report(report: Report, folder: str | Path) -> None:
         for name, spans in report.spans.items():
             write_perfetto(spans, None, here / f"timeline_{name}.json.gz")
 
-    said = {"question": report.question, "leaves_out": list(report.leaves_out)}
-    head = {"schema": SCHEMA, "version": 1, "name": report.name} | said | report.to_json()
+    head = {
+        "schema": SCHEMA,
+        "version": 1,
+        "name": report.name,
+        "question": report.question,
+        "leaves_out": list(report.leaves_out),
+        "columns": {name: [str(c) for c in frame.columns] for name, frame in report.tables.items()},
+        "limits": [dataclasses.asdict(check.tolerance) for check in report.checks],
+    } | report.to_json()
     write_folder(folder, fill, marker=MARKER, head=head)
+
+
+def load_report(folder: str | Path) -> Report:
+    """The report that `write_report` wrote into `folder`; its figures and timelines stay files there.
+
+    What is not such a folder is a `SpecError` that says what is wrong.
+    """
+    path = Path(folder)
+    held = read_json(path / MARKER)
+    if held.get("schema") != SCHEMA or held.get("version") != 1:
+        said = f"schema {held.get('schema')!r}, version {held.get('version')!r}"
+        raise SpecError(f"{path / MARKER}: {said}; wanted {SCHEMA!r}, version 1")
+    try:
+        checks = [
+            Check(
+                quantity=row["quantity"],
+                setting=row["setting"],
+                ours=math.nan if row["ours"] is None else row["ours"],
+                expected=row["expected"],
+                unit=row["unit"],
+                tolerance=Tolerance(**limits),
+                source=row["source"],
+            )
+            for row, limits in zip(held["checks"], held["limits"], strict=True)
+        ]
+        return Report(
+            name=held["name"],
+            question=held["question"],
+            tables={name: _table(rows, held["columns"][name]) for name, rows in held["tables"].items()},
+            checks=checks,
+            leaves_out=tuple(held["leaves_out"]),
+            kept=path.resolve(),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise SpecError(f"{path / MARKER}: not a report: {problem!r}") from None
+
+
+def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    """The table of its records; a missing number is NaN again."""
+    frame = pd.DataFrame({name: [row[name] for row in rows] for name in columns})
+    for name in columns:
+        if frame[name].dtype == object and all(
+            v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in frame[name]
+        ):
+            frame[name] = frame[name].astype(float)
+    return frame
 
 
 def json_text(value: Any) -> str:

@@ -41,8 +41,10 @@ UNITS = {
 
 
 def header(column: object) -> str:
-    """The heading of a column: `ttft_s` becomes `ttft [s]`."""
+    """The heading of a column: `ttft_s` becomes `ttft [s]`; a dotted path stays as it is typed."""
     name = str(column)
+    if "." in name:
+        return name
     stem, _, end = name.rpartition("_")
     if stem and end in UNITS:
         return f"{stem.replace('_', ' ')} [{UNITS[end]}]"
@@ -119,7 +121,8 @@ def print_checks(checks: Iterable[Check], console: Console, title: str = "Checks
     drawn = _table(title)
     columns = [_column(frame, index) for index in range(len(frame.columns))]
     for name in frame.columns:
-        drawn.add_column(Text(header(name)), justify="right" if name in ("ours", "expected") else "left")
+        right = name in ("ours", "expected", "difference")
+        drawn.add_column(Text(header(name)), justify="right" if right else "left")
     for check, row in zip(rows, zip(*map(cells, columns), strict=True), strict=True):
         *start, end = [Text(text) for text in row]
         end.stylize("green" if check.ok else "bold red")
@@ -133,6 +136,7 @@ def _readable(checks: Sequence[Check]) -> pd.DataFrame:
     frame = checks_frame(checks)
     for name in ("ours", "expected"):
         frame[name] = pd.Series([_cell(value, None) for value in frame[name].tolist()], dtype=object)
+    frame["difference"] = pd.Series([check.difference_text for check in checks], dtype=object)
     frame["ok"] = pd.Series(["ok" if check.ok else "MISS" for check in checks], dtype=object)
     return frame
 

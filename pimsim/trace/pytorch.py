@@ -23,7 +23,15 @@ import msgspec
 
 from pimsim.errors import TraceError
 from pimsim.trace.op import Operator, Tensor, Trace
-from pimsim.trace.reading import MOST, Imported, read_bytes, short
+from pimsim.trace.reading import (
+    MOST,
+    MOST_VALUES,
+    Imported,
+    not_too_many,
+    read_bytes,
+    short,
+    unknown_operators,
+)
 
 LIMIT_BYTES = 256 * 2**20
 LIMIT_OPERATORS = 200_000
@@ -74,7 +82,7 @@ _ELEMENTWISE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Call:
+class Call:
     """One recorded call. shapes: None where an input is no tensor. parent: number of the caller or None."""
 
     name: str
@@ -106,11 +114,16 @@ def read_pytorch(path: str | os.PathLike[str], *, skip_unknown: bool = False) ->
     """
     path = Path(path)
     content = read_bytes(path, LIMIT_BYTES)
+    not_too_many(path, content, (b",", b"[", b"{"), MOST_VALUES)
     try:
         document = msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise TraceError(f"{path}: not a profile: {error}") from None
-    calls = _calls(path, document)
+    return trace_of_calls(path, _calls(path, document), "pytorch", skip_unknown=skip_unknown)
+
+
+def trace_of_calls(path: Path, calls: list[Call], origin: str, *, skip_unknown: bool) -> Imported:
+    """The operators of recorded calls, each caller before what it calls."""
     callers = {call.parent for call in calls}
     covered: list[bool] = []
     skipped: dict[str, int] = {}
@@ -146,10 +159,7 @@ def read_pytorch(path: str | os.PathLike[str], *, skip_unknown: bool = False) ->
             tensors += own
             operators.append(op)
     if skipped and not skip_unknown:
-        told = ", ".join(f"{name} x {count}" for name, count in sorted(skipped.items())[:10])
-        more = f" and {len(skipped) - 10} others" if len(skipped) > 10 else ""
-        first = next(iter(first_at.values()))
-        raise TraceError(f"{first}: unknown operators: {told}{more}; --skip-unknown leaves them out")
+        raise unknown_operators(first_at, skipped)
     if not operators:
         raise TraceError(f"{path}: no operator with shapes: record the profile with record_shapes=True")
     try:
@@ -157,7 +167,7 @@ def read_pytorch(path: str | os.PathLike[str], *, skip_unknown: bool = False) ->
             name=path.name.split(".")[0] or "recorded",
             tensors=tuple(tensors),
             operators=tuple(operators),
-            meta={"from": "pytorch", "skipped": dict(sorted(skipped.items()))},
+            meta={"from": origin, "skipped": dict(sorted(skipped.items()))},
         )
     except TraceError as error:
         raise TraceError(f"{path}: {error}") from None
@@ -184,7 +194,7 @@ def _operator(name: str, step: _Step, dtype: str) -> tuple[list[Tensor], Operato
 # Reading the two forms
 
 
-def _calls(path: Path, document: Any) -> list[_Call]:
+def _calls(path: Path, document: Any) -> list[Call]:
     if isinstance(document, dict) and isinstance(document.get("traceEvents"), list):
         return _kineto(path, document["traceEvents"])
     if isinstance(document, dict) and isinstance(document.get("nodes"), list):
@@ -194,7 +204,7 @@ def _calls(path: Path, document: Any) -> list[_Call]:
     )
 
 
-def _kineto(path: Path, events: list[Any]) -> list[_Call]:
+def _kineto(path: Path, events: list[Any]) -> list[Call]:
     """CPU operators, by thread and start; the caller is the one whose time they lie in."""
     found = []
     for i, event in enumerate(events):
@@ -214,21 +224,21 @@ def _kineto(path: Path, events: list[Any]) -> list[_Call]:
         thread = (str(event.get("pid")), str(event.get("tid")))
         found.append((thread, float(start), -float(length), i, where, event.get("name"), args))
     found.sort(key=lambda each: each[:4])
-    calls: list[_Call] = []
+    calls: list[Call] = []
     stack: list[tuple[tuple[str, str], float, int]] = []
     for thread, start, minus, _, where, name, args in found:
         while stack and (stack[-1][0] != thread or start >= stack[-1][1]):
             stack.pop()
         parent = stack[-1][2] if stack else None
         shapes, types = args.get("Input Dims", []), args.get("Input type", [])
-        calls.append(_call(where, name, shapes, types, args.get("Concrete Inputs", []), parent))
+        calls.append(call_of(where, name, shapes, types, args.get("Concrete Inputs", []), parent))
         stack.append((thread, start - minus, len(calls) - 1))
     return calls
 
 
-def _execution(path: Path, nodes: list[Any]) -> list[_Call]:
+def _execution(path: Path, nodes: list[Any]) -> list[Call]:
     """Nodes in their order; `ctrl_deps` (older files: `parent`) is the caller."""
-    calls: list[_Call] = []
+    calls: list[Call] = []
     number_of: dict[int, int] = {}
     for i, node in enumerate(nodes):
         where = f"{path}: nodes[{i}]"
@@ -245,12 +255,14 @@ def _execution(path: Path, nodes: list[Any]) -> list[_Call]:
         parent = number_of.get(caller) if type(caller) is int else None  # a later caller is no caller
         values = inputs.get("values") or []
         texts = [str(value) for value in values] if isinstance(values, list) else []
-        calls.append(_call(where, node.get("name"), inputs.get("shapes"), inputs.get("types"), texts, parent))
+        calls.append(
+            call_of(where, node.get("name"), inputs.get("shapes"), inputs.get("types"), texts, parent)
+        )
         number_of[node["id"]] = len(calls) - 1
     return calls
 
 
-def _call(where: str, name: Any, shapes: Any, types: Any, values: Any, parent: int | None) -> _Call:
+def call_of(where: str, name: Any, shapes: Any, types: Any, values: Any, parent: int | None) -> Call:
     if not isinstance(name, str):
         raise TraceError(f"{where}: name {short(name)}: wanted text")
     lists = []
@@ -259,7 +271,7 @@ def _call(where: str, name: Any, shapes: Any, types: Any, values: Any, parent: i
         if not isinstance(value, list):
             raise TraceError(f"{where}: {what} {short(value)}: wanted a list")
         lists.append(value)
-    return _Call(
+    return Call(
         name=name,
         where=where,
         shapes=tuple(_shape(where, each) for each in lists[0]),
@@ -284,7 +296,7 @@ def _plain(name: str) -> str:
     return plain.removesuffix("_") if plain not in _FREE else plain
 
 
-def _dtype(call: _Call) -> str:
+def _dtype(call: Call) -> str:
     """The type of the first input that has one."""
     for text in call.types:
         name = re.sub(r"^(?:Generic)?Tensor\((.*)\)$", r"\1", text).removeprefix("c10::").lower()
@@ -298,7 +310,7 @@ def _dtype(call: _Call) -> str:
 # The known operators: what a call becomes
 
 
-def _tensor(call: _Call, i: int, dims: int = 0) -> Shape:
+def _tensor(call: Call, i: int, dims: int = 0) -> Shape:
     """Shape of input i, of that many axes (0: any)."""
     shape = call.shapes[i] if i < len(call.shapes) else None
     if shape is None:
@@ -318,23 +330,23 @@ def _product(x: Shape, w: Shape, bias: Shape | None = None) -> _Step:
     return _Step(kind="matmul", inputs=inputs, output=(*x[:-1], w[0]), attrs={})
 
 
-def _mm(call: _Call) -> list[_Step]:
+def _mm(call: Call) -> list[_Step]:
     a, b = _tensor(call, 0, 2), _tensor(call, 1, 2)
     return [_product(a, (b[1], b[0]))]
 
 
-def _addmm(call: _Call) -> list[_Step]:
+def _addmm(call: Call) -> list[_Step]:
     a, b = _tensor(call, 1, 2), _tensor(call, 2, 2)
     bias = _tensor(call, 0)
     return [_product(a, (b[1], b[0]), bias if bias == (b[1],) else None)]
 
 
-def _linear(call: _Call) -> list[_Step]:
+def _linear(call: Call) -> list[_Step]:
     bias = call.shapes[2] if len(call.shapes) > 2 else None
     return [_product(_tensor(call, 0), _tensor(call, 1, 2), bias)]
 
 
-def _matmul(call: _Call) -> list[_Step]:
+def _matmul(call: Call) -> list[_Step]:
     a, b = _tensor(call, 0), _tensor(call, 1)
     if len(b) == 2:
         return [_product(a, (b[1], b[0]))]
@@ -343,21 +355,21 @@ def _matmul(call: _Call) -> list[_Step]:
     return _batched(call, math.prod(a[:-2]), a[-2], b[-1], a[-1], b[-2])
 
 
-def _bmm(call: _Call) -> list[_Step]:
+def _bmm(call: Call) -> list[_Step]:
     a, b = _tensor(call, 0, 3), _tensor(call, 1, 3)
     if a[0] != b[0]:
         raise _Unusable(f"shapes {a} and {b}")
     return _batched(call, a[0], a[1], b[2], a[2], b[1])
 
 
-def _batched(call: _Call, batch: int, m: int, n: int, k: int, other_k: int) -> list[_Step]:
+def _batched(call: Call, batch: int, m: int, n: int, k: int, other_k: int) -> list[_Step]:
     if k != other_k or batch > LIMIT_OPERATORS:
         raise _Unusable(f"{batch} products of depths {k} and {other_k}")
     inputs = (((m, k), "activation"), ((n, k), "activation"))
     return [_Step(kind="matmul", inputs=inputs, output=(m, n), attrs={})] * batch
 
 
-def _conv(call: _Call) -> list[_Step]:
+def _conv(call: Call) -> list[_Step]:
     x, w = _tensor(call, 0, 4), _tensor(call, 1, 4)
     bias = call.shapes[2] if len(call.shapes) > 2 else None
     plain = _plain(call.name) == "conv2d"
@@ -382,7 +394,7 @@ def _conv(call: _Call) -> list[_Step]:
     return [_Step(kind="conv2d", inputs=inputs, output=(x[0], w[0], *image), attrs=attrs)]
 
 
-def _pair(call: _Call, i: int) -> Shape:
+def _pair(call: Call, i: int) -> Shape:
     """A recorded value such as `[2, 2]`."""
     text = call.values[i] if i < len(call.values) else ""
     numbers = re.findall(r"\d+", text)
@@ -391,7 +403,7 @@ def _pair(call: _Call, i: int) -> Shape:
     return (int(numbers[0]), int(numbers[-1]))
 
 
-def _elementwise(call: _Call) -> list[_Step]:
+def _elementwise(call: Call) -> list[_Step]:
     shapes = [shape for shape in call.shapes[:2] if shape is not None]
     if not shapes or any(0 in shape for shape in shapes):
         raise _Unusable("without shapes" if not shapes else "empty")
@@ -407,24 +419,24 @@ def _elementwise(call: _Call) -> list[_Step]:
     return [_Step(kind="elementwise", inputs=inputs, output=tuple(out[-rank:]), attrs={"function": function})]
 
 
-def _softmax(call: _Call) -> list[_Step]:
+def _softmax(call: Call) -> list[_Step]:
     x = _tensor(call, 0)
     return [_Step(kind="softmax", inputs=((x, "activation"),), output=x, attrs={})]
 
 
-def _norm(call: _Call) -> list[_Step]:
+def _norm(call: Call) -> list[_Step]:
     x = _tensor(call, 0)
     weights = [shape for shape in call.shapes[1:5] if shape == x[-1:]][:2]
     inputs = ((x, "activation"), *((shape, "weight") for shape in weights))
     return [_Step(kind="norm", inputs=inputs, output=x, attrs={})]
 
 
-def _embedding(call: _Call) -> list[_Step]:
+def _embedding(call: Call) -> list[_Step]:
     table, rows = _tensor(call, 0, 2), math.prod(_tensor(call, 1))
     return [_Step(kind="gather", inputs=((table, "weight"),), output=(rows, table[1]), attrs={"rows": rows})]
 
 
-_KNOWN: dict[str, Callable[[_Call], list[_Step]]] = {
+_KNOWN: dict[str, Callable[[Call], list[_Step]]] = {
     "mm": _mm,
     "addmm": _addmm,
     "linear": _linear,

@@ -5,11 +5,19 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pimsim.errors import TraceError
 from pimsim.trace.op import Trace
+
+LINE_ENDS = tuple(b"\n \r \x0b \x0c \x1c \x1d \x1e \x85 \xa8 \xa9".split(b" "))
+"""The last bytes of everything that `str.splitlines` takes for an end."""
+
+MOST_LINES = 16_000_000
+MOST_VALUES = 16_000_000
+"""The most lines of a text, and values of a JSON document, that are read."""
 
 MOST = 2**31 - 1
 """The largest size of one axis that an importer takes."""
@@ -46,9 +54,18 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     return content
 
 
+def not_too_many(path: str | os.PathLike[str], content: bytes, marks: tuple[bytes, ...], most: int) -> None:
+    """Refuse a text with more than `most` of the marks that begin or part values, before it becomes objects,
+    which take some fifty times its bytes."""
+    count = sum(content.count(mark) for mark in marks)
+    if count > most:
+        raise TraceError(f"{path}: more than {most:,} values: not read")
+
+
 def read_lines(path: str | os.PathLike[str], limit: int) -> list[str]:
     """The lines of a text file of at most `limit` bytes."""
     content = read_bytes(path, limit)
+    not_too_many(path, content, LINE_ENDS, MOST_LINES)
     try:
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -62,6 +79,14 @@ def whole(text: str, where: str, name: str, least: int = 1, most: int = MOST) ->
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= 20 and least <= int(digits) <= most):
         raise TraceError(f"{where}: {name} {short(text)}: wanted a whole number from {least} to {most}")
     return int(digits)
+
+
+def unknown_operators(first_at: Mapping[str, str], skipped: Mapping[str, int]) -> TraceError:
+    """The complaint about operators without a counterpart: where the first one is, names and counts."""
+    told = ", ".join(f"{name} x {count}" for name, count in sorted(skipped.items())[:10])
+    more = f" and {len(skipped) - 10} others" if len(skipped) > 10 else ""
+    first = next(iter(first_at.values()))
+    return TraceError(f"{first}: unknown operators: {told}{more}; --skip-unknown leaves them out")
 
 
 def short(value: object) -> str:

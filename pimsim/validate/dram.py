@@ -8,7 +8,6 @@ cannot be run has one row that says why.
 from __future__ import annotations
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from pimsim.devices.dram.config import ReferenceConfig, read_config
 from pimsim.devices.dram.requests import Requests, read_requests
 from pimsim.devices.rules import CODE, COMMANDS, DATA, RuleTable, compile_rules, rules_of
 from pimsim.errors import SpecError, suggest
-
-Row = tuple[str, str, float, float, float]
+from pimsim.validate.rows import Row, comparison, unsupported
 
 _CASE_KEYS = (
     "case",
@@ -116,16 +114,6 @@ def by_group(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
-    without = 0.0 if ours == 0 else math.inf
-    error = ours / reference - 1 if reference else without
-    return case, quantity, float(ours), float(reference), error
-
-
-def _unsupported(case: str, reason: str) -> Row:
-    return case, f"not supported: {reason}", math.nan, math.nan, math.nan
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Case:
     """One line of cases.csv. counts: command name -> how often it was issued."""
@@ -181,12 +169,12 @@ def dram_rows(folder: Path) -> Iterator[tuple[*Row, str]]:
         config, new = configs.get(case.config)
         if isinstance(config, str):
             if new:
-                yield *_unsupported(case.config, config), case.config
+                yield *unsupported(case.config, config), case.config
             continue
         group = _group(config)
         trace = _file(folder / "traces", case.trace)
         if trace is None:
-            yield *_unsupported(case.case, f"no trace {case.trace!r} in traces/"), group
+            yield *unsupported(case.case, f"no trace {case.trace!r} in traces/"), group
             continue
         for row in _compare(folder, case, config, requests(trace, config.burst_bytes)):
             yield *row, group
@@ -251,21 +239,21 @@ def _run(config: ReferenceConfig, requests: Requests, window: int, log_rows: int
 
 def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Requests) -> Iterator[Row]:
     run = _run(config, requests, case.window)
-    yield _row(case.case, "cycles", run.cycles, case.cycles)
+    yield comparison(case.case, "cycles", run.cycles, case.cycles)
     reads = requests.write == 0
     if case.latency and reads.any():
         digits = len(case.latency.partition(".")[2])
         latency = round(float((run.done - run.accepted)[reads].mean()), digits)
-        yield _row(case.case, "avg_read_latency", latency, float(case.latency))
+        yield comparison(case.case, "avg_read_latency", latency, float(case.latency))
     others = [name for name, theirs in case.counts.items() if theirs and name not in _theirs(config)]
     for name in (*_theirs(config), *others):
         ours = run.counts.get(_ours(name), 0)
-        yield _row(case.case, f"n_{name}", ours, case.counts.get(name, 0))
-    yield _row(case.case, "data_cmds_row_hit", run.row_hits, case.row_hits)
+        yield comparison(case.case, f"n_{name}", ours, case.counts.get(name, 0))
+    yield comparison(case.case, "data_cmds_row_hit", run.row_hits, case.row_hits)
     if case.last_data and isinstance(config.controller, BankQueues):  # writes go on after their completion
         kept = _run(config, requests, case.window, sum(run.counts.values())).log
         data = kept.loc[kept["command"].isin(DATA), "clock"] if kept is not None else pd.Series(dtype=int)
-        yield _row(
+        yield comparison(
             case.case, "last_data_cmd_cycle", int(data.max()) if len(data) else -1, int(case.last_data)
         )
     if not case.traced:
@@ -273,19 +261,19 @@ def _compare(folder: Path, case: _Case, config: ReferenceConfig, requests: Reque
     name = case.case.removeprefix(f"{case.config}/")
     times = _file(folder / "requests" / case.config, name)
     if times is None:
-        yield _unsupported(case.case, f"no times of requests in requests/{case.config}/")
+        yield unsupported(case.case, f"no times of requests in requests/{case.config}/")
     else:
         held = _table(times, ("index", "accept", "done")).set_index("index").reindex(range(len(requests)))
         for key, clocks in (("accept", run.accepted), ("done", run.done)):
-            yield _row(case.case, f"{key}_mismatches", int((held[key].to_numpy() != clocks).sum()), 0)
+            yield comparison(case.case, f"{key}_mismatches", int((held[key].to_numpy() != clocks).sum()), 0)
     commands = _file(folder / "commands" / case.config, name)
     if commands is None:
-        yield _unsupported(case.case, f"no commands in commands/{case.config}/")
+        yield unsupported(case.case, f"no commands in commands/{case.config}/")
         return
     logged = _run(config, requests, case.window, sum(run.counts.values()))
     log, wanted = _commands(logged, config), _reference_commands(commands, config)
     differ = max((log - wanted).total(), (wanted - log).total())
-    yield _row(case.case, "command_mismatches", differ, 0)
+    yield comparison(case.case, "command_mismatches", differ, 0)
 
 
 def _theirs(config: ReferenceConfig) -> tuple[str, ...]:
@@ -350,7 +338,7 @@ def _pairs(folder: Path, configs: _Configs) -> Iterator[tuple[*Row, str]]:
     for path in files:
         config = _family(path.stem, [other.stem for other in files], configs)
         if isinstance(config, str):
-            yield *_unsupported(f"pairs/{path.stem}", config), path.stem
+            yield *unsupported(f"pairs/{path.stem}", config), path.stem
             continue
         group = _group(config)
         tables = {"min_gap_cycles": config.table}
@@ -365,10 +353,10 @@ def _pairs(folder: Path, configs: _Configs) -> Iterator[tuple[*Row, str]]:
                 case = f"pairs/{path.stem}/{relation} {first} {then}"
                 ours = _gap(config, table, relation, first, then)
                 if ours is None:
-                    yield *_unsupported(case, f"{quantity}: no such pair in this device"), group
+                    yield *unsupported(case, f"{quantity}: no such pair in this device"), group
                 else:
                     defect = _defect(config.standard, relation, first, then)
-                    yield *_row(case, quantity + defect, ours, theirs), group
+                    yield *comparison(case, quantity + defect, ours, theirs), group
 
 
 def _family(stem: str, stems: list[str], configs: _Configs) -> ReferenceConfig | str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +28,8 @@ from pimsim.errors import SpecError
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, models, prefill_trace
 from pimsim.trace.op import Operator, Tensor, Trace
 from pimsim.trace.vision import vision_model, vision_models
+from pimsim.validate.rows import Row, comparison, unsupported
 
-Row = tuple[str, str, float, float, float]
 Line = dict[str, str]
 CONV_ODDITY = "ONNXim's convolutions read less than their weights; not compared"
 """Rows without a shape that both sides agree on."""
@@ -62,15 +61,6 @@ def _lines(path: Path, *columns: str) -> list[Line]:
         return list(lines)
 
 
-def _row(case: str, quantity: str, ours: float, reference: float) -> Row:
-    error = ours / reference - 1 if reference else (0.0 if ours == reference else math.inf)
-    return case, quantity, float(ours), float(reference), error
-
-
-def _unsupported(case: str, reason: str) -> Row:
-    return case, f"not supported: {reason}", math.nan, math.nan, math.nan
-
-
 def _int(line: Line, name: str) -> int:
     try:
         return int(float(line[name]))
@@ -93,17 +83,17 @@ def scale_sim_compute(path: Path) -> Iterator[Row]:
         rows, cols = _int(line, "array_rows"), _int(line, "array_cols")
         said = fold_report(*_shape(line), rows, cols, line["dataflow"], SCALE_SIM)
         case = _scale_sim_case(line)
-        yield _row(case, "scale-sim cycles without stalls", said.cycles, _int(line, "cycles_no_stall"))
-        yield _row(case, "scale-sim folds", said.folds, _int(line, "folds"))
+        yield comparison(case, "scale-sim cycles without stalls", said.cycles, _int(line, "cycles_no_stall"))
+        yield comparison(case, "scale-sim folds", said.folds, _int(line, "folds"))
         digits = len(line["mapping_eff_pct"].partition(".")[2])
         efficiency = round(100 * said.mapping_efficiency, digits)
-        yield _row(case, "scale-sim mapping efficiency [%]", efficiency, float(line["mapping_eff_pct"]))
+        yield comparison(case, "scale-sim mapping efficiency [%]", efficiency, float(line["mapping_eff_pct"]))
         for name, ours in (
             ("ifmap_reads", said.input_reads),
             ("filter_reads", said.weight_reads),
             ("ofmap_writes_demanded", said.output_writes),
         ):
-            yield _row(case, f"scale-sim sram_{name}", ours, _int(line, f"sram_{name}"))
+            yield comparison(case, f"scale-sim sram_{name}", ours, _int(line, f"sram_{name}"))
 
 
 def scale_sim_stall_free(path: Path) -> Iterator[Row]:
@@ -112,7 +102,7 @@ def scale_sim_stall_free(path: Path) -> Iterator[Row]:
         rows, cols = _int(line, "array_rows"), _int(line, "array_cols")
         said = fold_report(*_shape(line), rows, cols, line["dataflow"], SCALE_SIM)
         case = _scale_sim_case(line)
-        yield _row(
+        yield comparison(
             case, "scale-sim clocks, stall-free", said.cycles - 1, _int(line, "total_cycles_last_index")
         )
 
@@ -133,9 +123,9 @@ def scale_sim_bandwidth(path: Path) -> Iterator[Row]:
         said = fifo.run(inputs, n, rows, cols, line["dataflow"], (words[0], words[1], words[2]), rate)
         case = f"{_scale_sim_case(line)} {rate} words a clock"
         theirs = _int(line, "total_cycles_last_index")
-        yield _row(case, "scale-sim clocks, bandwidth-limited", said.cycles - 1, theirs)
+        yield comparison(case, "scale-sim clocks, bandwidth-limited", said.cycles - 1, theirs)
         least = fold_report(m, n, k, rows, cols, line["dataflow"], SCALE_SIM).cycles
-        yield _row(case, "scale-sim runs below the clocks without stalls", said.cycles < least, 0)
+        yield comparison(case, "scale-sim runs below the clocks without stalls", said.cycles < least, 0)
 
 
 def onnxim(path: Path) -> Iterator[Row]:
@@ -148,13 +138,13 @@ def onnxim(path: Path) -> Iterator[Row]:
     for line in _lines(path, "config", "kind", "total_cycles", "tiling_outer_NCM_inner_NCM"):
         case = f"onnxim/{line['config']}/{line['workload']}"
         if line["kind"] != "gemm":
-            yield _unsupported(case, CONV_ODDITY)
+            yield unsupported(case, CONV_ODDITY)
             continue
         if line["config"] not in configs:
             raise SpecError(f"{path}: configuration {line['config']!r} is not in {configs_path.name}")
         cut = [int(size) for size in line["tiling_outer_NCM_inner_NCM"].split()]
         clocks = onnxim_gemm(line["config"], configs[line["config"]], *_shape(line), cut[:3], cut[3:])
-        yield _row(case, "onnxim clocks", clocks, _int(line, "total_cycles"))
+        yield comparison(case, "onnxim clocks", clocks, _int(line, "total_cycles"))
 
 
 def dnnweaver2(path: Path) -> Iterator[Row]:
@@ -175,11 +165,15 @@ def dnnweaver2(path: Path) -> Iterator[Row]:
             f"bits a clock, {nest.bits} bits"
         )
         moved = nest.moved()
-        yield _row(case, "dnnweaver2 clocks", nest.clocks(), _int(line, "total_cycles"))
-        yield _row(case, "dnnweaver2 memory bits read", sum(moved.values()), _int(line, "dram_read_bits"))
-        yield _row(case, "dnnweaver2 memory bits written", moved["sums"], _int(line, "dram_write_bits"))
+        yield comparison(case, "dnnweaver2 clocks", nest.clocks(), _int(line, "total_cycles"))
+        yield comparison(
+            case, "dnnweaver2 memory bits read", sum(moved.values()), _int(line, "dram_read_bits")
+        )
+        yield comparison(case, "dnnweaver2 memory bits written", moved["sums"], _int(line, "dram_write_bits"))
         own = _own_array(line, nest)
-        yield _row(case, "our tiles on DNNWeaver's array, sums stored once", own, _int(line, "total_cycles"))
+        yield comparison(
+            case, "our tiles on DNNWeaver's array, sums stored once", own, _int(line, "total_cycles")
+        )
 
 
 def _own_array(line: Line, nest: LoopNest) -> int:
@@ -234,9 +228,11 @@ def zigzag(path: Path) -> Iterator[Row]:
         else:
             layer = _vision_layer(line["workload"], _torch_name(line["layer"]))
         if layer is None:
-            yield _unsupported(case, "no such layer in our tables")
+            yield unsupported(case, "no such layer in our tables")
         else:
-            yield _row(case, "zigzag ideal clocks", ideal_clocks(spec, layer), float(line["ideal_cycles"]))
+            yield comparison(
+                case, "zigzag ideal clocks", ideal_clocks(spec, layer), float(line["ideal_cycles"])
+            )
 
 
 def _vision_layer(network: str, name: str) -> Layer | None:
@@ -283,7 +279,7 @@ def llm(path: Path) -> Iterator[Row]:
     for line in _lines(path, "model", "bits", "prompt_tokens", "ttft_ms", "tpot_ms", "mem_gb_per_s"):
         config, prompt = _llama(line["model"]), _int(line, "prompt_tokens")
         if config is None or line["bits"] not in WIDTHS:
-            yield _unsupported(f"llm/{line['model']} {line['bits']}", "no such model or width here")
+            yield unsupported(f"llm/{line['model']} {line['bits']}", "no such model or width here")
             continue
         weights, activations = WIDTHS[line["bits"]]
         rate = float(line["mem_gb_per_s"]) * 1e9
@@ -300,7 +296,7 @@ def llm(path: Path) -> Iterator[Row]:
         ]
         names = "llm ms a token", "llm ms to the first token"
         for name, ours, their in zip(names, times, theirs, strict=True):
-            yield _row(case, f"{name}, {peer}", ours, their)
+            yield comparison(case, f"{name}, {peer}", ours, their)
         size = 1 if activations == "int8" else 2
         if genz:
             rate = rate * 2**30 / 1e9
@@ -315,17 +311,19 @@ def llm(path: Path) -> Iterator[Row]:
                 sum(_through_memory(t, op, rate, peak, size) for op in t.operators) for t in (decode, prefill)
             ]
         for name, ours, their in zip(names, counted, theirs, strict=True):
-            yield _row(case, f"{name} as {peer} counts", 1e3 * ours, their)
+            yield comparison(case, f"{name} as {peer} counts", 1e3 * ours, their)
         read = sum(t.bytes for t in decode.weights() if not _table_only(decode, t.name))
         bound = 1e3 * read / (float(line["mem_gb_per_s"]) * 1e9)
-        yield _row(case, "llm runs below weight bytes over bandwidth", times[0] < bound, 0)
+        yield comparison(case, "llm runs below weight bytes over bandwidth", times[0] < bound, 0)
         phone = part("mobile-64x64", NpuSpec)
         peak_bytes = part(phone.dram, DramSpec).peak_bytes_per_s * phone.channels
         if line["bits"] == "int8" and abs(float(line["mem_gb_per_s"]) * 1e9 / peak_bytes - 1) < 0.01:
             runs = run_layers(phone, trace_layers(decode))
             simulated = 1e-9 * phone.tck_fs * 1e-3 * sum(run.clocks for run in runs)
-            yield _row(case, f"llm ms a token on {phone.name} and its DRAM, {peer}", simulated, theirs[0])
-            yield _row(
+            yield comparison(
+                case, f"llm ms a token on {phone.name} and its DRAM, {peer}", simulated, theirs[0]
+            )
+            yield comparison(
                 case, "llm runs on DRAM below weight bytes over peak", simulated < 1e3 * read / peak_bytes, 0
             )
 
@@ -387,7 +385,7 @@ def _tensors(trace: Trace, names: tuple[str, ...]) -> list[Tensor]:
 
 def mnpusim(path: Path) -> Iterator[Row]:
     """mNPUsim's cumulative clocks of tiles: the tiles themselves are not recorded, so nothing is compared."""
-    yield _unsupported(f"mnpusim/{path.name}", "mNPUsim's tiles are not recorded beside their clocks")
+    yield unsupported(f"mnpusim/{path.name}", "mNPUsim's tiles are not recorded beside their clocks")
 
 
 TABLES: dict[str, Callable[[Path], Iterator[Row]]] = {

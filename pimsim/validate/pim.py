@@ -1,16 +1,15 @@
 """Hold PIM programs to what other PIM simulators report: one row a case and quantity, with a cause.
 
 A folder of reference cases has one folder a source, each with `cases.csv`: `samsung_hbmpim` (with
-`configs.json`) and `aim` (with `config.json`) are run with exactly the times that they state; the others
-(`geniepim`, `pimeval`, `attacc`, `neupims`, `cent`) describe machines that differ from ours in kind, and are
-shown for orientation. `tests/reference/pim/README.md` describes the fields.
+`configs.json`) and `aim` (with `config.json`) are run with exactly the times that they state, `lp5x_pim_sim`
+with our own part; the others (`geniepim`, `pimeval`, `attacc`, `neupims`, `cent`) describe machines that
+differ from ours in kind, and are shown for orientation. `tests/reference/pim/README.md` describes the fields.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,11 @@ from pimsim.devices.pim.kernel import Kernel, KernelTime, prepare, time_kernel
 from pimsim.devices.rules import AFAB, EWAB, MACAB, RDRES, WRACC
 from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
 from pimsim.errors import SpecError
+from pimsim.validate.lp5x_pim import speed_ups
+from pimsim.validate.rows import comparison, unsupported
 
 Row = tuple[str, str, float, float, float, str]
+"""A row with its cause."""
 Case = dict[str, str]
 
 _REFRESHED, _QUIET = Controller(), Controller(refresh="none")
@@ -47,13 +49,12 @@ def holds_cases(folder: Path) -> bool:
 
 
 def _row(case: str, quantity: str, ours: float, reference: float, cause: str = "") -> Row:
-    without = 0.0 if ours == 0 else math.inf
-    error = ours / reference - 1 if reference else without
-    return case, quantity, float(ours), float(reference), error, cause if abs(error) > 5e-4 else ""
+    held = comparison(case, quantity, ours, reference)
+    return *held, cause if abs(held[-1]) > 5e-4 else ""
 
 
 def _unlike(case: str, reason: str) -> Row:
-    return case, f"not supported: {reason}", math.nan, math.nan, math.nan, ""
+    return *unsupported(case, reason), ""
 
 
 def _cases(path: Path) -> list[Case]:
@@ -271,16 +272,16 @@ def _aim_kernel(case: Case, dram: DramSpec, pim: PimSpec, path: Path) -> Kernel 
         return None
     rows, columns = _number(case, "rows", path), _number(case, "bursts", path)
     steps: list[aim.Step] = []
-    for row in range(rows):
+    for at in range(rows):
         if name == "mac_af":
             steps += [
                 aim.Step(WRACC, -1, 1),
-                aim.Step(MACAB, row, columns),
-                aim.Step(AFAB, rows + row, 1),
+                aim.Step(MACAB, at, columns),
+                aim.Step(AFAB, rows + at, 1),
                 aim.Step(RDRES, -1, 1),
             ]
         else:
-            steps.append(aim.Step(EWAB if name == "ewmul" else MACAB, row, columns))
+            steps.append(aim.Step(EWAB if name == "ewmul" else MACAB, at, columns))
     return aim.kernel_of(pim, dram, name, "bf16", channels, aim.stream(steps, leave=False), 0, shape={})
 
 
@@ -330,6 +331,7 @@ def _unmodelled(name: str, key: Callable[[Case], str], reason: str) -> Callable[
 SOURCES: dict[str, Callable[[Path], Iterator[Row]]] = {
     "samsung_hbmpim": _hbm,
     "aim": _aim,
+    "lp5x_pim_sim": speed_ups,
     "geniepim": _geniepim,
     "pimeval": _pimeval,
     "attacc": _unmodelled(

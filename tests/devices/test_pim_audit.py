@@ -8,7 +8,7 @@ from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.dram import engine as e
 from pimsim.devices.dram.audit import audit, audit_file
 from pimsim.devices.dram.channel import Controller, command_log, replay
-from pimsim.devices.pim.compile import OPERATIONS, compile_elementwise, compile_gemv
+from pimsim.devices.pim.compile import compile_elementwise, compile_gemv, operations
 from pimsim.devices.pim.kernel import HostDrive, prepare, time_kernel
 from pimsim.devices.rules import CODE, PREA
 
@@ -24,7 +24,7 @@ def kernels(pim):
     dram, dtype = dram_of(pim), next(iter(pim.weight_dtypes))
     yield compile_gemv(pim, dram, 300, 2500, dtype, batch=2, channels=2)
     yield compile_gemv(pim, dram, 100, 700, dtype, channels=1, fences=True)
-    for operation in OPERATIONS[pim.protocol][1:]:
+    for operation in operations(pim, dram)[1:]:
         yield compile_elementwise(pim, dram, operation, 40_000, dtype, channels=1)
 
 
@@ -48,15 +48,17 @@ def traffic(channel, dram, seed, begin):
     n, g = 60, dram.geometry
     arrive = np.full(n, begin)
     done = replay(
-        channel, arrive, rng.integers(0, 2, n), rng.integers(0, g.banks, n), rng.integers(0, 8, n),
+        channel, arrive, rng.integers(0, 2, n), rng.integers(0, g.ranks * g.banks, n), rng.integers(0, 8, n),
         rng.integers(0, g.bursts_per_row, n),
     )  # fmt: skip
     clock = done.cycles + 200
-    e.issue(channel, 0, max(clock, int(e.earliest(channel, 0, PREA, 0, -1))), PREA, 0, -1, -1, -1)
+    for rank in range(g.ranks):
+        at = max(clock + rank, int(e.earliest(channel, 0, PREA, rank, -1)))
+        e.issue(channel, 0, at, PREA, rank, -1, -1, -1)
     return clock + 200
 
 
-@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("name", UNITS)
 @pytest.mark.parametrize("refresh", ["none", "all_bank"])
 @pytest.mark.parametrize("host", [{}, {"window": 3, "path_ns": 20, "fence_ns": 60}], ids=["free", "host"])
 def test_programs_between_ordinary_traffic_break_no_rule(name, refresh, host):
@@ -109,7 +111,8 @@ def test_states_out_of_order_are_told():
         gone = log.drop(index=log.index[log["command"] == which][1]).reset_index(drop=True)
         assert audit(gone, dram, pim)["rule"].str.contains(text).any()
     twice = log.copy()
-    k = twice.index[twice["command"] == "PREA"][-2]
+    last = twice.index[twice["command"] == "ACTAB"][-1]
+    k = [at for at in twice.index[twice["command"] == "PREA"] if at < last][-1]
     found = audit(twice.drop(index=k).reset_index(drop=True), dram, pim)
     assert found["rule"].str.contains("while row").any()
 

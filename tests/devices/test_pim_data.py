@@ -10,7 +10,8 @@ from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.pim import buffer_data, functional, hbm_pim, paired_data
 from pimsim.devices.pim.compile import compile_elementwise, compile_gemv
 from pimsim.devices.pim.machine import G_BANK, G_COLUMN, G_COMMAND, G_ROW
-from pimsim.devices.pim.selftest import check_gemv
+from pimsim.devices.pim.selftest import check_gemv, sum_on_data
+from pimsim.devices.pim.vectors import VectorLayout
 from pimsim.devices.rules import ACTAB, MACAB, MODE, PRE, WRREG
 from pimsim.errors import SpecError
 
@@ -30,7 +31,7 @@ def test_products_are_right(name, dtype, n, k, batch, channels):
     pim = UNITS[name]
     done = check_gemv(pim, dram_of(pim), n, k, dtype, batch=batch, channels=channels, seed=n * 1000 + k)
     assert done["ok"], done["text"]
-    assert done["exact"] == (dtype not in ("fp16", "bf16", "fp8"))
+    assert done["exact"] == (dtype not in ("fp16", "bf16", "fp8", "w8a16fp"))
 
 
 @pytest.mark.parametrize("dtype", UNITS["lpddr5x-pim-9600"].weight_dtypes)
@@ -117,6 +118,93 @@ def test_sums(n, channels):
     values = np.random.default_rng(n).integers(-20, 21, n).astype(np.float16)
     kernel = compile_elementwise(HBM, dram_of(HBM), "sum", n, "fp16", channels=channels)
     assert paired_data.sum_on_data(HBM, dram_of(HBM), kernel, values) == values.astype(np.float64).sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"), [("gddr6-aim", "mul"), ("lpddr5-aim", "mul"), ("gddr6-aim", "add")]
+)
+@settings(max_examples=10, deadline=None)
+@given(n=st.integers(1, 20_000), channels=st.integers(1, 3))
+def test_aim_multiplies_and_adds_vectors(name, operation, n, channels):
+    pim = UNITS[name]
+    rng = np.random.default_rng(n)
+    a, b = (functional.bf16_bits(rng.uniform(-2, 2, n)) for _ in range(2))
+    kernel = compile_elementwise(pim, dram_of(pim), operation, n, "bf16", channels=channels)
+    ours = buffer_data.vectors_on_data(pim, dram_of(pim), kernel, a, b)
+    first, second = a.view(ml_dtypes.bfloat16), b.view(ml_dtypes.bfloat16)
+    exact = first * second if operation == "mul" else first + second
+    np.testing.assert_array_equal(ours, exact.view(np.uint16))
+
+
+@pytest.mark.parametrize("function", buffer_data.ACTIVATIONS)
+@settings(max_examples=6, deadline=None)
+@given(n=st.integers(1, 60), k=st.integers(1, 2500))
+def test_aim_adds_a_bias_and_applies_a_function(function, n, k):
+    # Whole numbers: sums are exact in BF16, so the result is the function of the exact sum, rounded.
+    rng = np.random.default_rng(n + 1000 * k)
+    bits, values = functional.bf16_bits, functional.bf16_values
+    w, bias = bits(rng.integers(-1, 2, (n, k))), bits(rng.integers(-9, 10, n))
+    x = bits((rng.random((1, k)) < 100 / k).astype(float))
+    kernel = compile_gemv(AIM, dram_of(AIM), n, k, "bf16", channels=1, activation=function)
+    ours = buffer_data.gemv_on_data(AIM, dram_of(AIM), kernel, w, x, bias=bias)
+    exact = values(x).astype(float) @ values(w).astype(float).T + values(bias)
+    assert (np.abs(exact) < 256).all()
+    wanted = {
+        "relu": np.maximum(exact, 0),
+        "leaky-relu": np.where(exact > 0, exact, exact / 100),
+        "sigmoid": 1 / (1 + np.exp(-exact)),
+        "tanh": np.tanh(exact),
+        "gelu": exact * (1 + np.tanh(0.7978845608 * (exact + 0.044715 * exact**3))) / 2,
+    }[function]
+    np.testing.assert_allclose(ours, wanted, rtol=2**-8, atol=1e-6)
+
+
+SUMMED = [(name, dtype) for name, dtype in KINDS if UNITS[name].lane_reduction]
+
+
+@pytest.mark.parametrize(("name", "dtype"), SUMMED)
+@settings(max_examples=5, deadline=None)
+@given(n=st.integers(1, 6000), channels=st.integers(1, 2))
+def test_sums_of_parts_with_an_adder_tree(name, dtype, n, channels):
+    # Small whole numbers: no partial sum leaves what BF16 holds exactly, and FP8 E4M3 has all up to 16.
+    pim = UNITS[name]
+    rng = np.random.default_rng(n)
+    values = rng.integers(-1, 2, n + n % 2)
+    held = {
+        "bf16": functional.bf16_bits,
+        "fp8": lambda v: np.array([0xB8, 0, 0x38], np.uint8)[v + 1],  # -1, 0 and 1
+        "w8a16fp": lambda v: np.array([0xB8, 0, 0x38], np.uint8)[v + 1],
+        "int8": lambda v: v.astype(np.int8),
+        "w8a16": lambda v: v.astype(np.int8),
+    }.get(dtype, lambda v: functional.pack_int4(v[None])[0])(values)
+    assert sum_on_data(pim, dram_of(pim), held, dtype, channels=channels) == values.sum()
+    kernel = compile_elementwise(pim, dram_of(pim), "sum", n, dtype, channels=channels)
+    assert "a product with ones" in kernel.notes[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.builds(
+        VectorLayout, channels=st.integers(1, 3), units=st.integers(1, 4), banks=st.integers(1, 2),
+        group_bursts=st.sampled_from([1, 2, 8]), burst_bytes=st.sampled_from([16, 32]),
+        row_bursts=st.sampled_from([8, 32]),
+    ),
+    st.integers(1, 5000), st.sampled_from(["uint8", "float16", "float32"]),
+)  # fmt: skip
+def test_vectors_and_their_inverse(layout, n, dtype):
+    vector = np.random.default_rng(n).integers(1, 200, n).astype(dtype)
+    banks = layout.swizzle(vector)
+    back = layout.unswizzle(banks, n, dtype)
+    assert back.dtype == vector.dtype
+    np.testing.assert_array_equal(back, vector)
+    bits = vector.itemsize * 8
+    assert np.count_nonzero(banks.view(dtype)) == n  # every value once, padding zero
+    assert layout.padded_bytes(n, bits) <= banks.size
+    row = layout.channels * layout.units * layout.banks * layout.row_bursts * layout.burst_bytes
+    assert banks.size == layout.rows(n, bits) * row
+    assert banks.size - layout.padded_bytes(n, bits) < row
+    round_bytes = layout.banks * layout.channels * layout.units * layout.group_bursts * layout.burst_bytes
+    assert layout.padded_bytes(n, bits) == -(-n * bits // 8 // round_bytes) * round_bytes
 
 
 def test_fp8_values_are_those_of_the_standard():

@@ -174,7 +174,7 @@ def test_inputs_in_each_others_registers_are_wrong() -> None:
     held, w, x = matrix(64, 300, "int8", 7)
     program = gemv(PIM, SMALL, 64, 300, "int8")
     data = program.data.copy()
-    first, second = np.flatnonzero(program.commands[:, G_COMMAND] == WRREG)[:2]
+    first, second = np.flatnonzero((program.commands[:, G_COMMAND] == WRREG) & (data >= 0))[:2]
     data[[first, second]] = data[[second, first]]
     y = run(replace(program, data=data), PIM, SMALL.swizzle(held), x)
     assert (y != w @ x.astype(np.int64)).any()
@@ -284,21 +284,24 @@ def test_programs_out_of_order_are_refused() -> None:
         keep[at] = False
         return without(program, keep)
 
-    refused(dropped(0), "command 1, ACTAB: PIM mode is not entered: 2 MODE accesses")
-    refused(without(program, code != MODE), "command 0, ACTAB: PIM mode is not entered")
+    refused(dropped(0), "command 1, WRREG: PIM mode is not entered: 2 MODE accesses")
+    refused(without(program, code != MODE), "command 0, WRREG: PIM mode is not entered")
     refused(dropped(len(code) - 1), "ends in PIM mode")
     refused(dropped(first_of(program, ACTAB)), r"MACAB: row 0 of rank 0 is not open \(open: -1")
     refused(dropped(first_of(program, PREA)), "ACTAB: row 0 of rank 0 is still open")
-    refused(without(program, code != WRREG), r"MACAB: input registers 0..0 were never written")
+    inputs = (code == WRREG) & (program.data >= 0)
+    refused(without(program, ~inputs), r"MACAB: input registers 0..0 were never written")
+    refused(dropped(2), "ACTAB: rank 0 is programmed by 8 writes; wanted 9")
     refused(without(program, code != MACAB), "RDRES: no result 0 in bank 0 of rank 0: no MAC came before")
     refused(dropped(first_of(program, RDRES)), "ends without reading tile 0 of rank 0 bank 0")
     refused(changed(program, first_of(program, MACAB), G_ROW, 1), "MACAB: row 1 of rank 0 is not open")
     refused(changed(program, first_of(program, MACAB), G_COLUMN, 64), "column 64 lie outside the matrix")
-    refused(changed(program, first_of(program, WRREG), G_COLUMN, 8), "WRREG: no input register 8: 256 bytes")
+    written = int(np.argmax(inputs))
+    refused(changed(program, written, G_COLUMN, 8), "WRREG: no input register 8: 256 bytes")
     refused(changed(program, first_of(program, ACTAB), G_RANK, 2), "no rank 2; the layout has 2")
     refused(changed(program, first_of(program, ACTAB), G_COMMAND, ACT1), f"{COMMANDS[ACT1]}: no PIM command")
     data = program.data.copy()
-    data[first_of(program, WRREG)] = 99
+    data[written] = 99
     refused(replace(program, data=data), "WRREG: no input burst 99: the padded vector has 16")
     data = program.data.copy()
     data[first_of(program, RDRES)] = 1

@@ -87,13 +87,41 @@ def test_an_output_of_gddr6_aim():
     assert together[3] - together[2] == 12 + 32 + 56 + 63 * 2 + 3 + 2 == 231
 
 
+def test_an_activation_of_gddr6_aim():
+    # After the last MAC: to the precharge 12, precharge 32, activate to a lookup 86; it ends like a MAC.
+    plain, active = (
+        timed("gddr6-aim", 16, 1024, channels=1, reuse=1, activation=function) for function in ("", "relu")
+    )
+    assert active.clocks - plain.clocks == 12 + 32 + 86
+    assert active.counts["AFAB"] == 1
+    # Two pieces of the input: only the whole sum passes the function.
+    assert timed("gddr6-aim", 16, 2048, channels=1, activation="relu").counts["AFAB"] == 1
+
+
+def test_an_addition_of_gddr6_aim_crosses_the_pins():
+    # 16 banks of 1 burst on one channel: two operands read, one written; no unit works.
+    pim = UNITS["gddr6-aim"]
+    kernel = compile_elementwise(pim, dram_of(pim), "add", 16 * 16, "bf16", channels=1)
+    time = time_kernel(dram_of(pim), pim, QUIET, kernel)
+    assert time.counts == {"ACT1": 48, "RD": 32, "WR": 16, "PREA": 3}
+    assert time.booked["work"] == 0
+    assert sum(time.booked.values()) == time.clocks
+    # Long vectors move at most at the full rate of the pins: a burst in 2 clocks.
+    n = 16 * 16 * 64 * 8
+    long = time_kernel(
+        dram_of(pim), pim, QUIET, compile_elementwise(pim, dram_of(pim), "add", n, "bf16", channels=1)
+    )
+    assert 0.7 < 3 * n * 2 / 32 * 2 / long.clocks < 1
+
+
 def test_inputs_of_several_rows_are_written_at_once():
     # LPDDR5X-9600: 16 sums a unit, so a row holds 4 bursts of each of 16 outputs; int8 inputs of a row are
     # 4 bursts, and 2 KB of registers hold those of 16 rows. 4096 columns are 32 rows.
     kernel = compile_gemv(
         UNITS["lpddr5x-pim-9600"], part("lpddr5x-9600-16gb-x16", DramSpec), 2048, 4096, "int8"
     )
-    command = kernel.commands[kernel.commands[:, m.G_RANK] == 0, m.G_COMMAND]
+    inputs = kernel.commands[kernel.head :]  # without the writes that program the units
+    command = inputs[inputs[:, m.G_RANK] == 0, m.G_COMMAND]
     runs = np.flatnonzero(np.diff((command == WRREG).astype(int)) == 1)
     assert len(runs) == 2
     assert (command == WRREG).sum() == 32 * 4
@@ -102,23 +130,24 @@ def test_inputs_of_several_rows_are_written_at_once():
 
 # Speed-ups of LP5X-PIM Sim (arXiv 2606.00636) at dimension 4096, four channels; 8 % either way.
 @pytest.mark.parametrize(
-    ("dtype", "low", "high", "fenced"),
+    ("dtype", "low", "high", "fenced", "fenced_high"),
     [
-        ("int8", 6.0, 6.2, 5.0),
-        ("w4a4", 6.0, 6.2, 5.0),
-        ("fp8", 6.0, 6.2, 5.0),
-        ("w8a16", 5.7, 5.8, 5.0),
-        ("w4a16", 5.7, 5.8, 4.1),
+        ("int8", 6.0, 6.2, 5.0, 6.2),
+        ("w4a4", 6.0, 6.2, 5.0, 6.2),
+        ("fp8", 6.0, 6.2, 5.0, 6.2),
+        ("w8a16", 5.7, 5.8, 5.0, 5.8),
+        ("w4a16", 5.7, 5.8, 4.1, 4.1),
+        ("w8a16fp", 5.7, 5.8, 5.0, 5.8),
     ],
 )
-def test_speed_ups_of_lpddr5x_pim(dtype, low, high, fenced):
+def test_speed_ups_of_lpddr5x_pim(dtype, low, high, fenced, fenced_high):
     pim = UNITS["lpddr5x-pim-9600"]
     dram = dram_of(pim)
     free = cost_of(dram, pim, REFRESHED, compile_gemv(pim, dram, 4096, 4096, dtype, channels=4))
     assert low * 0.92 <= free.speedup_over_read <= high * 1.08
     kernel = compile_gemv(pim, dram, 4096, 4096, dtype, channels=4, fences=True)
     slow = cost_of(dram, pim, REFRESHED, kernel, HostDrive(fence_ns=150))
-    assert fenced * 0.92 <= slow.speedup_over_read < free.speedup_over_read
+    assert fenced * 0.92 <= slow.speedup_over_read <= min(fenced_high * 1.08, free.speedup_over_read)
     assert slow.lost["fences"] > 0 == free.lost["fences"]
 
 
@@ -132,19 +161,25 @@ def test_fewer_sums_a_tile_fill_more_units():
     assert compile_gemv(pim, dram, 2048, 1024, "int8").counts()["ACTAB"] == 2 * 8
 
 
-def test_splitting_columns_pays_for_few_rows():
+@pytest.mark.parametrize("dtype", ["int8", "w8a16", "fp8", "w8a16fp"])
+def test_splitting_columns_pays_for_few_rows(dtype):
     # arXiv 2606.00636: reshaping gains up to 1.65 below dimension 2048; 8 % either way.
     pim = UNITS["lpddr5x-pim-9600"]
     dram = dram_of(pim)
     gains = {}
     for n in (512, 1024, 1536, 2048, 4096):
         plain, split = (
-            time_kernel(dram, pim, REFRESHED, compile_gemv(pim, dram, n, n, "int8", split=s)) for s in (1, 0)
+            time_kernel(dram, pim, REFRESHED, compile_gemv(pim, dram, n, n, dtype, split=s)) for s in (1, 0)
         )
         gains[n] = plain.clocks / split.clocks
     assert min(gains.values()) == 1
     assert max(gains.values()) == gains[512] == pytest.approx(1.65, rel=0.08)
     assert gains[2048] == gains[4096] == 1
+
+
+def test_parts_of_a_split_are_noted_and_limited():
+    pim = UNITS["lpddr5x-pim-9600"]
+    dram = dram_of(pim)
     kernel = compile_gemv(pim, dram, 512, 512, "int8", split=2)
     assert "the columns lie in 2 parts of 256" in kernel.notes[0]
     with pytest.raises(SpecError, match="split=9; wanted 0 .the best. to 8"):
@@ -395,8 +430,20 @@ def test_errors_say_what_is_wrong_and_what_to_do():
     with pytest.raises(SpecError, match="lpddr5x-pim-8533: weights of .* use more channels"):
         compile_gemv(UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), 1 << 18, 1 << 17,
                      "bf16", channels=1)  # fmt: skip
-    with pytest.raises(SpecError, match="gddr6-aim has no operation 'add'; known: gemv, mul"):
-        compile_elementwise(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), "add", 8, "bf16")
+    lpddr5_aim = UNITS["lpddr5-aim"]
+    with pytest.raises(SpecError, match="lpddr5-aim has no operation 'add': .*in LPDDR5 the host adds"):
+        compile_elementwise(lpddr5_aim, dram_of(lpddr5_aim), "add", 8, "bf16")
+    with pytest.raises(SpecError, match="lpddr5x-pim-8533 has no operation 'relu': its units are published"):
+        compile_elementwise(
+            UNITS["lpddr5x-pim-8533"], part("lpddr5x-8533-16gb-x16", DramSpec), "relu", 8, "bf16"
+        )
+    with pytest.raises(SpecError, match="hbm-pim-2000 has no operation 'softmax'; known: add, gemv"):
+        compile_elementwise(hbm, dram, "softmax", 8, "fp16")
+    with pytest.raises(SpecError, match="hbm-pim-2000: activation='relu'; its units have no table"):
+        compile_gemv(hbm, dram, 8, 8, "fp16", activation="relu")
+    with pytest.raises(SpecError, match="gddr6-aim: activation='rely'; did you mean 'relu'?"):
+        compile_gemv(UNITS["gddr6-aim"], part("gddr6-aim-16000-4gb-x16", DramSpec), 8, 8, "bf16",
+                     activation="rely")  # fmt: skip
     with pytest.raises(SpecError, match="relu with elements=0"):
         compile_elementwise(hbm, dram, "relu", 0, "fp16")
     with pytest.raises(SpecError, match="sits in 'hbm2-pim-2000-2gb-x64', not in"):

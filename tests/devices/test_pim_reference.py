@@ -23,6 +23,8 @@ BOUNDS = {
     "hbm-pim plain clocks": (0.03, 0.03),
     "gddr6-aim clocks": (0.02, 0.05),
     "lpddr5-aim clocks": (0.02, 0.05),
+    "lpddr5x-pim speed-up": (0.08, 0.08),
+    "lpddr5x-pim speed-up with 150 ns fence": (0.08, 0.08),
     "hbm-pim n_rd": (0, 0),
     "hbm-pim n_wr": (0, 0),
 }
@@ -37,6 +39,12 @@ def test_differences_stay_within_bounds(quantity):
     assert errors.max() <= worst
 
 
+def test_reshaping_gains_as_published():
+    row = FRAME[FRAME["quantity"] == "lpddr5x-pim reshape"].iloc[0]
+    assert row["reference"] == 1.65
+    assert abs(row["error"]) <= 0.08
+
+
 def test_partial_sums_are_close():
     row = FRAME[FRAME["quantity"] == "hbm-pim gemv tree clocks"].iloc[0]
     assert row["reference"] == 8653
@@ -46,7 +54,7 @@ def test_partial_sums_are_close():
 def test_every_case_has_a_row_and_every_difference_a_cause():
     assert list(FRAME.columns) == [*COLUMNS, "cause"]
     wanted = set()
-    for source in ("samsung_hbmpim", "aim"):
+    for source in ("samsung_hbmpim", "aim", "lp5x_pim_sim"):
         with open(CASES / source / "cases.csv", encoding="utf-8", newline="") as file:
             wanted |= {row["case"] for row in csv.DictReader(file)}
     assert set(FRAME["case"]) == wanted

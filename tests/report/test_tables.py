@@ -1,12 +1,16 @@
 """Tables: units in headings, figures below each other, the same text every time."""
 
 import io
+import json
+from dataclasses import replace
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from pimsim.checks import Check, Tolerance
-from pimsim.report.report import Report, records, report_text, reports_json, write_report
+from pimsim.errors import SpecError
+from pimsim.report.report import Report, load_report, records, report_text, reports_json, write_report
 from pimsim.report.tables import cells, checks_text, frame_text, header, print_checks, print_frame
 
 FRAME = pd.DataFrame({"method": ["[red]ddb", "owr"], "prompt": [64, 128], "ttft_s": [3.5, 11.25]})
@@ -95,6 +99,7 @@ def test_report_as_text_and_json():
         "setting": "3B",
         "ours": False,
         "expected": None,
+        "difference": None,
         "unit": "",
         "tolerance": "holds",
         "source": "paper",
@@ -102,6 +107,37 @@ def test_report_as_text_and_json():
     }
     assert set(reports_json([report("a"), report("b")])["tables"]) == {"a/times", "b/times"}
     assert type(records(FRAME)[0]["prompt"]) is int
+
+
+def test_a_report_is_loaded_as_it_was_written(tmp_path):
+    # Every kind of value: a missing number, whole and broken ones, a number that is none.
+    odd = Check(quantity="q", setting="s", ours=float("nan"), tolerance=Tolerance(low=0.1 + 0.2), source="x")
+    some = replace(report(), checks=[*CHECKS, odd], tables={"t": FRAME.assign(gap=[0.1 + 0.2, float("nan")])})
+    write_report(some, tmp_path / "a")
+    again = load_report(tmp_path / "a")
+    assert report_text(again) == report_text(some)
+    assert again.checks[:-1] == some.checks[:-1]
+    assert again.checks[-1].tolerance == odd.tolerance
+    pd.testing.assert_frame_equal(again.tables["t"], some.tables["t"])
+    write_report(again, tmp_path / "b")
+    for file in (tmp_path / "a").iterdir():
+        assert (tmp_path / "b" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": "pimsim.result"}, "wanted 'pimsim.report', version 1"),
+        ({"limits": []}, "not a report"),
+        ({"tables": {"times": [{}]}}, "not a report"),
+    ],
+)
+def test_a_damaged_report_is_refused(tmp_path, change, said):
+    write_report(report(), tmp_path / "a")
+    path = tmp_path / "a" / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(SpecError, match=said):
+        load_report(tmp_path / "a")
 
 
 def test_a_report_on_disk_is_the_same_bytes(tmp_path):

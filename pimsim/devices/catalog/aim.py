@@ -1,7 +1,8 @@
 """GDDR6-AiM (SK hynix), and the same units in LPDDR5."""
 
 from pimsim.devices.catalog.lpddr5 import LPDDR5_6400_32GB_X16
-from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
+from pimsim.devices.currents import Currents, PinEnergy, Rail
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec, UnitEnergy
 
 GDDR6_AIM_16000_4GB_X16 = DramSpec(
     name="gddr6-aim-16000-4gb-x16",
@@ -36,6 +37,31 @@ GDDR6_AIM_16000_4GB_X16 = DramSpec(
         "RREFD": AtLeast(ck=21),  # per-bank refresh to the next, or to an activate of another bank
     },
     latencies_ck={"RL": 50, "WL": 6, "CCD_S": 2, "CCD_L": 2, "CS": 2},
+    currents=Currents(
+        source="estimate: the currents of gddr6-14000-8gb-x16 at 1.25 V (ISSCC 2022), bursts scaled to "
+        "16000 MT/s; no currents of AiM are public",
+        data_rate_mtps=16000,
+        density_gbit=8,
+        dq_bits=32,
+        devices_per_rank=0.5,
+        rails=(
+            Rail(
+                name="VDD",
+                volts=1.25,
+                IDD0=430,
+                IDD2N=310,
+                IDD3N=460,
+                IDD4R=460 + (1220 - 460) * 16 / 14,
+                IDD4W=460 + (1470 - 460) * 16 / 14,
+                IDD5B=790,
+            ),
+        ),
+        pins=PinEnergy(
+            source="estimate: as CENT's power calculator has it (Yufeng98/CENT)",
+            read_pj_per_bit=5.5,
+            write_pj_per_bit=5.5,
+        ),
+    ),
 )
 
 GDDR6_AIM = PimSpec(
@@ -63,6 +89,11 @@ GDDR6_AIM = PimSpec(
         "REGRTW": AtLeast(ck=3),  # read of accumulators to a write of registers
     },
     channels=32,
+    unit_energy=UnitEnergy(
+        source="estimate: a MAC of 16 banks takes three times the current of reads without gaps, as CENT's "
+        "power calculator has it (Yufeng98/CENT)",
+        share=3 / 16,
+    ),
 )
 
 LPDDR5_AIM = PimSpec(

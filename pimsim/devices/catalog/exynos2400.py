@@ -26,6 +26,8 @@ X4 = CoreSpec(
     lines_outstanding=48,
     nc_outstanding=6,
     cached_gbps=30.0,
+    store_buffer=64,
+    type_flop_per_ck=(("fp16", 64), ("int8", 128)),
 )
 
 A720_29 = CoreSpec(
@@ -41,6 +43,8 @@ A720_29 = CoreSpec(
     lines_outstanding=24,
     nc_outstanding=6,
     cached_gbps=15.0,
+    store_buffer=32,
+    type_flop_per_ck=(("fp16", 32), ("int8", 64)),
 )
 
 A720_26 = replace(A720_29, name="a720-2.6", source=A720_29.source.replace("2.90", "2.60"), clock_ghz=2.6)

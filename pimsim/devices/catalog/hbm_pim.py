@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec
+from pimsim.devices.catalog.hbm2 import HBM2_2000_8GB_X64, HBM2_2400_8GB_X64
+from pimsim.devices.currents import Currents
+from pimsim.devices.spec import AtLeast, DramGeometry, DramSpec, PimSpec, UnitEnergy
+
+
+def _currents_2gb(like: DramSpec) -> Currents | None:
+    """Currents of a pseudo channel of HBM2 for one of 2 Gbit: no others are public."""
+    held = like.currents
+    return None if held is None else replace(held, source=f"{held.source}; of 8 Gb", density_gbit=2)
+
 
 HBM2_PIM_2000_2GB_X64 = DramSpec(
     name="hbm2-pim-2000-2gb-x64",
@@ -37,6 +46,7 @@ HBM2_PIM_2000_2GB_X64 = DramSpec(
         "RREFD": AtLeast(ns=8),  # refresh of one bank to the next, or to an activate of another bank
     },
     latencies_ck={"RL": 20, "WL": 8, "CCD_S": 2, "CCD_L": 4},
+    currents=_currents_2gb(HBM2_2000_8GB_X64),
 )
 
 HBM_PIM_2000 = PimSpec(
@@ -58,6 +68,11 @@ HBM_PIM_2000 = PimSpec(
     protocol="paired_banks",
     setup_writes=5,
     channels=64,
+    unit_energy=UnitEnergy(
+        source="estimate: the energy of a bit that the units take in is 3.5 times below that of a bit over "
+        "the pins (S. Lee et al., ISCA 2021; second hand)",
+        share=1 / 3.5,
+    ),
 )
 
 HBM2_PIM_2400_2GB_X64 = replace(
@@ -71,6 +86,7 @@ HBM2_PIM_2400_2GB_X64 = replace(
         for name, value in HBM2_PIM_2000_2GB_X64.timings.items()
     },
     latencies_ck={"RL": 24, "WL": 9, "CCD_S": 2, "CCD_L": 4},
+    currents=_currents_2gb(HBM2_2400_8GB_X64),
 )
 
 HBM_PIM_2400 = replace(

@@ -92,7 +92,7 @@ LPDDR5_PIM_6400 = PimSpec(
     dram="lpddr5-6400-16gb-x16",
     source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 102.4 GB/s a x16 die at "
     "6400 MT/s (Samsung, Hot Chips 2023); accumulators, register space, mode and pipeline clocks: estimates "
-    "after HBM-PIM (ISCA 2021)",
+    "after HBM-PIM (ISCA 2021), instructions as in lpddr5x-pim-8533",
     lanes_bits=256,
     accumulators=8,
     source_bytes=256,
@@ -102,4 +102,5 @@ LPDDR5_PIM_6400 = PimSpec(
     mode_ck=32,
     mac_pipeline_ck=16,
     mode_accesses=2,
+    setup_writes=9,
 )

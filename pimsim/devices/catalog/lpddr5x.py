@@ -130,7 +130,9 @@ LPDDR5X_PIM_8533 = PimSpec(
     dram="lpddr5x-8533-16gb-x16",
     source="one unit a bank, 256 bit, one column access in all 16 banks a tCCD_L: 546.1 GB/s of a x64 "
     "package at 8533 MT/s (614 GB/s at 9600: Samsung, Hot Chips 2026); BF16 as emulated by PIM-SHERPA; "
-    "accumulators, register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021)",
+    "accumulators, register space, mode and pipeline clocks: estimates after HBM-PIM (ISCA 2021); 64 "
+    "instructions a unit (Hot Chips 2026), of 32 bits as in HBM-PIM, are eight bursts, and one sets data "
+    "types: estimate",
     lanes_bits=256,
     accumulators=8,
     source_bytes=256,
@@ -140,6 +142,7 @@ LPDDR5X_PIM_8533 = PimSpec(
     mode_ck=32,
     mac_pipeline_ck=16,
     mode_accesses=2,
+    setup_writes=9,
 )
 
 LPDDR5X_PIM_9600 = replace(
@@ -159,5 +162,6 @@ LPDDR5X_PIM_9600 = replace(
         "w4a16": 4,
         "w4a4": 4,
         "fp8": 8,
+        "w8a16fp": 8,
     },
 )

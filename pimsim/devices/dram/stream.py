@@ -7,6 +7,7 @@ on the command-accurate channels; `Bench` runs the same streams step by step on 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -18,9 +19,10 @@ from pimsim.devices.dram import engine as e
 from pimsim.devices.dram import skip as repeating
 from pimsim.devices.dram.channel import Controller, build, lookup_tables
 from pimsim.devices.rules import PREA, command_counts
-from pimsim.devices.spec import Clocks, DramSpec, PimSpec
+from pimsim.devices.spec import Clocks, DramGeometry, DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.mapping import AddressMapping
+from pimsim.reuse import kept
 
 ALIGNMENTS, WARM_UP_REFRESHES, MEASURED_REFRESHES = 8, 1, 6
 """A steady rate is the mean over so many relative positions of the streams, each measured over some
@@ -104,12 +106,20 @@ class MemoryConfig:
     pim: PimSpec | None = None
 
     def __hash__(self) -> int:
-        return hash((self.spec.name, self.controller, self.channels, tuple(map(str, self.mappings))))
+        s = self.spec
+        numbers = (s.name, s.tck_fs, s.geometry, *s.timings.values(), *s.latencies_ck.values())
+        return hash((numbers, self.controller, self.channels, self.mappings))
 
 
-@lru_cache(maxsize=8)
-def _tables(config: MemoryConfig) -> NDArray[np.int64]:
-    return lookup_tables(list(config.mappings), config.spec.geometry)
+@lru_cache(maxsize=16)
+def _tables(mappings: tuple[AddressMapping, ...], geometry: DramGeometry) -> NDArray[np.int64]:
+    return lookup_tables(list(mappings), geometry)
+
+
+@lru_cache(maxsize=4)
+def _fresh(config: MemoryConfig) -> e.Channels:
+    """Channels as `build` gives them, to be copied: nothing may run on these."""
+    return build(config.spec, config.controller, config.channels, config.pim)
 
 
 class Bench:
@@ -121,8 +131,11 @@ class Bench:
 
     def __init__(self, config: MemoryConfig, log_rows: int = 0, skip: bool = True) -> None:
         self.config = config
-        self.channels = build(config.spec, config.controller, config.channels, config.pim, log_rows)
-        self.requesters = d.make_requesters(MAX_STREAMS, _tables(config))
+        if log_rows:
+            self.channels = build(config.spec, config.controller, config.channels, config.pim, log_rows)
+        else:
+            self.channels = e.Channels._make(array.copy() for array in _fresh(config))
+        self.requesters = d.make_requesters(MAX_STREAMS, _tables(config.mappings, config.spec.geometry))
         self.wake = np.zeros(config.channels, np.int64)
         self.clock = 0
         self.skipped = 0
@@ -304,7 +317,7 @@ def _bases(
     return tuple(bases), len(mates) * stream.piece + drift
 
 
-@lru_cache(maxsize=4096)
+@kept(most=512, to_text=json.dumps, from_text=lambda text: tuple(json.loads(text)))
 def _sustained(config: MemoryConfig, streams: tuple[tuple[Stream, int], ...]) -> tuple[float, ...]:
     spec = config.spec
     interval = Clocks(spec).REFI
@@ -333,8 +346,10 @@ def sustained(config: MemoryConfig, streams: list[tuple[Stream, int]]) -> list[f
     """Steady rates of streams that run together, in bursts of the first phase a picosecond.
 
     streams: (stream, threads that share its core). The rates are measured on command-accurate channels
-    (see `ALIGNMENTS`); they depend on nothing that ran before.
+    (see `ALIGNMENTS`); they depend on nothing that ran before, and not on the PIM units, whose rules tie
+    only commands of theirs to others.
     """
+    config = replace(config, pim=None)
     shapes = [(stream.shape(), stretch) for stream, stretch in streams]
     order = sorted(range(len(shapes)), key=lambda i: repr(shapes[i]))
     rates = _sustained(config, tuple(shapes[i] for i in order))

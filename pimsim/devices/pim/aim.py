@@ -17,7 +17,8 @@ import numpy as np
 
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.kernel import DATA, Ints, Kernel, column_list, split, with_rows
-from pimsim.devices.rules import AFAB, EWAB, MACAB, MODE, PREA, RDRES, WRACC, WRREG
+from pimsim.devices.pim.vectors import vector_layout
+from pimsim.devices.rules import ACT1, AFAB, EWAB, MACAB, MODE, PREA, RD, RDRES, WR, WRACC, WRREG
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.layout import PimLayout, row_bytes_of
@@ -74,21 +75,25 @@ def layout_of(dram: DramSpec, channels: int) -> PimLayout:
 
 def gemv(
     pim: PimSpec, dram: DramSpec, channels: int, n: int, k: int, dtype: str, *, batch: int = 1,
-    reuse: int = 1, base_row: int = 0, fences: bool = False, leave: bool = True,
+    reuse: int = 1, base_row: int = 0, fences: bool = False, leave: bool = True, activation: bool = False,
 ) -> Kernel:  # fmt: skip
     """y = W x: for each piece of the input that a DRAM row of weights meets, all outputs of the banks.
 
     The piece goes to the buffer, then for each output the accumulators are preset (with the bias or the sum
     so far), the columns multiplied and the sums read. reuse: outputs whose accumulators are preset and read
     together, where the part has room for them; it saves mode changes. leave: see `stream`.
+    activation: the sums pass the activation function, a table in the DRAM row after the weights, before they
+    are read the last time.
     data: burst of the padded input vectors for WRREG; output tile times pieces plus piece for the rest.
     """
     bits = pim.weight_dtypes[dtype]
     layout, g = layout_of(dram, channels), dram.geometry
     tiles, pieces = layout.tiles(n), layout.chunks(k, bits)
-    if base_row + tiles * pieces > g.rows:
+    table_row = base_row + tiles * pieces
+    needed = tiles * pieces + activation
+    if base_row + needed > g.rows:
         raise SpecError(
-            f"{pim.name}: weights of {n} x {k} {dtype} need {tiles * pieces} rows of every bank but "
+            f"{pim.name}: weights of {n} x {k} {dtype} need {needed} rows of every bank but "
             f"{g.rows - base_row} are free; use more channels or a smaller matrix"
         )
     if not 1 <= reuse <= pim.accumulators:
@@ -108,6 +113,8 @@ def gemv(
                     Step(MACAB, base_row + t * pieces + piece, columns, d)
                     for t, d in zip(some, tag, strict=True)
                 ]
+                if activation and piece == pieces - 1:
+                    steps += [Step(AFAB, table_row, 1, d) for d in tag]
                 steps += [Step(RDRES, -1, 1, d) for d in tag]
     rows = stream(steps, leave=leave)
     if fences:
@@ -127,11 +134,11 @@ def gemv(
 def multiply(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, base_row: int = 0) -> Kernel:
     """Element-wise product of two vectors of `n` elements that lie in neighbouring banks of a group.
 
-    Two banks of each group hold the operands, a third takes the products, so that a column command makes
-    one burst of products a bank group. data: none.
+    The first two banks of each group hold the operands, the third takes the products, so that a column
+    command makes one burst of products a bank group. data: none.
     """
-    g, bits = dram.geometry, pim.weight_dtypes[dtype]
-    bursts = -(-row_bytes_of(n, bits) // (channels * g.bank_groups * g.burst_bytes))
+    g, bits, layout = dram.geometry, pim.weight_dtypes[dtype], vector_layout(pim, dram, channels)
+    bursts = layout.groups(n, bits)
     if base_row + -(-bursts // g.bursts_per_row) > g.rows:
         raise SpecError(f"{pim.name}: vectors of {n} {dtype} elements do not fit; use more channels")
     steps = [
@@ -142,6 +149,37 @@ def multiply(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *,
     return kernel_of(
         pim, dram, "mul", dtype, channels, stream(steps), 2 * moved, shape={"elements": n}, result_bytes=moved
     )
+
+
+def add(pim: PimSpec, dram: DramSpec, channels: int, n: int, dtype: str, *, base_row: int = 0) -> Kernel:
+    """Element-wise sum of two vectors of `n` elements by the controller (EWADD): over the pins and back.
+
+    The vectors lie over all banks, burst by burst. For a DRAM row of every bank the controller reads the one
+    operand, then the other, then writes the sums. data: 0, 1 for an operand's reads, 2 for the writes.
+    """
+    g, bits, layout = dram.geometry, pim.weight_dtypes[dtype], vector_layout(pim, dram, channels, "add")
+    bursts, rows = layout.groups(n, bits), layout.rows(n, bits)
+    if base_row + 3 * rows > g.rows:
+        raise SpecError(f"{pim.name}: three vectors of {n} {dtype} elements do not fit; use more channels")
+    order = np.arange(g.banks).reshape(g.bank_groups, -1).T.ravel()
+    parts: list[Ints] = []
+    for first in range(0, bursts, g.bursts_per_row):
+        columns = min(g.bursts_per_row, bursts - first)
+        for step, command in enumerate((RD, RD, WR)):
+            row = base_row + step * rows + first // g.bursts_per_row
+            opened, moves = (
+                column_list(ACT1, g.banks, row=row),
+                column_list(command, columns * g.banks, row=row),
+            )
+            opened[:, m.G_BANK], moves[:, m.G_BANK] = order, np.tile(order, columns)
+            moves[:, m.G_COLUMN], moves[:, DATA] = np.repeat(np.arange(columns), g.banks), step
+            parts += [opened, moves, column_list(PREA, 1)]
+    moved = n * bits // 8
+    return kernel_of(
+        pim, dram, "add", dtype, channels, np.concatenate(parts), 2 * moved, shape={"elements": n},
+        result_bytes=moved,
+        notes=("the units do nothing: operands and sums cross the pins, the controller adds (EWADD)",),
+    )  # fmt: skip
 
 
 def kernel_of(
@@ -157,4 +195,4 @@ def kernel_of(
     )  # fmt: skip
 
 
-__all__ = ["Step", "gemv", "kernel_of", "layout_of", "multiply", "stream"]
+__all__ = ["Step", "add", "gemv", "kernel_of", "layout_of", "multiply", "stream"]

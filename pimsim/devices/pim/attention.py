@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pimsim.devices.pim import machine as m
-from pimsim.devices.pim.compile import compile_gemv
+from pimsim.devices.pim.compile import compile_gemv, gemv_layout
 from pimsim.devices.pim.kernel import Kernel
+from pimsim.devices.pim.stored import Stored, UnitLayout, check_stored
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.units import ceil_div
@@ -71,11 +72,12 @@ class HeadProducts:
 
 def compile_attention(
     pim: PimSpec, dram: DramSpec, shape: AttentionShape, dtype: str, *, channels: int | None = None,
-    fences: bool = False,
+    fences: bool = False, cache: tuple[Stored, Stored] | None = None,
 ) -> tuple[HeadProducts, HeadProducts]:  # fmt: skip
     """(scores, context) on `channels` (None: the usual) of a part whose units add their lanes.
 
-    Both matrices of all KV heads must fit.
+    Both matrices of all KV heads must fit. cache: where K and V transposed of all heads lie, which must be
+    where and how the programs expect them (None: they do).
     """
     if not pim.lane_reduction:
         raise SpecError(
@@ -89,7 +91,19 @@ def compile_attention(
     context = _products(
         pim, dram, shape, "context", shape.head_dim, shape.context, dtype, count, scores.end_row, fences
     )
+    if cache is not None:
+        for half, stored in zip((scores, context), cache, strict=True):
+            check_stored(pim.name, stored, *cache_layout(pim, dram, half))
     return scores, context
+
+
+def cache_layout(pim: PimSpec, dram: DramSpec, half: HeadProducts) -> tuple[UnitLayout, int]:
+    """The layout of the matrix of each KV head, and the bytes that all of them take with padding."""
+    own, g = half.product, dram.geometry
+    layout = gemv_layout(pim, dram, half.rows, half.cols, own.dtype, channels=own.channels)
+    ranks = g.ranks if pim.protocol == "lockstep" else 1
+    rows_bytes = half.product.channels * half.side * ranks * g.banks * g.row_bytes
+    return layout, half.turns * half.head_rows * rows_bytes
 
 
 def _products(
@@ -125,15 +139,14 @@ def _products(
             f"{dtype} need {needed} rows of every bank but {dram.geometry.rows} are there; use more channels "
             "or a shorter context"
         )
-    ends = pim.mode_accesses if pim.protocol == "lockstep" else 0  # mode changes that only the ends need
-    last = len(product.commands) - ends
-    parts = [product.commands[:ends]]
+    first, last = product.head, len(product.commands) - product.tail
+    parts = [product.commands[:first]]
     for turn in range(turns):
-        body = product.commands[ends:last].copy()
+        body = product.commands[first:last].copy()
         body[body[:, m.G_ROW] >= 0, m.G_ROW] += base_row + turn * head_rows
         parts.append(body)
     parts.append(product.commands[last:])
-    data = [product.data[:ends], *[product.data[ends:last]] * turns, product.data[last:]]
+    data = [product.data[:first], *[product.data[first:last]] * turns, product.data[last:]]
     idle = turns * side - shape.kv_heads
     notes = (f"{shape.kv_heads} KV heads take the time of {turns * side}: {side} at once",) * (idle > 0)
     kernel = replace(
@@ -151,4 +164,4 @@ def _products(
     )  # fmt: skip
 
 
-__all__ = ["AttentionShape", "HeadProducts", "compile_attention"]
+__all__ = ["AttentionShape", "HeadProducts", "cache_layout", "compile_attention"]

@@ -2,12 +2,14 @@
 
 Arithmetic: BF16 products in FP32, the lanes of one MAC summed by a tree of neighbours and added to an FP32
 accumulator; a result is rounded to BF16 when it is read. The next piece of the input starts from the results
-of the last, which the host writes back as the bias. Which of its accumulators a command means is the
-program's operand.
+of the last, which the host writes back as the bias. An activation function takes the sum rounded to BF16; the
+part looks it up in a table and interpolates, whose steps are not published, so here it is exact. Which of its
+accumulators a command means is the program's operand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,22 +18,51 @@ import numpy.typing as npt
 from pimsim.devices.pim import aim
 from pimsim.devices.pim.functional import bf16_bits, bf16_values, tree_sum
 from pimsim.devices.pim.kernel import Kernel
-from pimsim.devices.pim.machine import G_COLUMN, G_COMMAND, G_ROW
-from pimsim.devices.rules import ACTAB, COMMANDS, MACAB, MODE, PREA, RDRES, WRACC, WRREG
+from pimsim.devices.pim.machine import G_BANK, G_COLUMN, G_COMMAND, G_ROW
+from pimsim.devices.pim.vectors import vector_layout
+from pimsim.devices.rules import (
+    ACT1,
+    ACTAB,
+    AFAB,
+    COMMANDS,
+    EWAB,
+    MACAB,
+    MODE,
+    PREA,
+    RD,
+    RDRES,
+    WR,
+    WRACC,
+    WRREG,
+)
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 
 Bits = npt.NDArray[np.uint16]
+Values = npt.NDArray[Any]
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "gelu": lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    "leaky-relu": lambda x: np.where(x > 0, x, x / 100),
+}
+"""Functions that a table may hold."""
 
 
 class _Units:
     """banks: (channels, banks, rows, bursts, lanes) float32; inputs: (bursts, lanes) float32.
 
+    bias: (tiles, channels, banks) float32 that the accumulators start from.
     partial: operand -> (channels, banks) float32 that the host has read; sums: accumulators in use.
     """
 
-    def __init__(self, pim: PimSpec, banks: npt.NDArray[Any], inputs: npt.NDArray[Any], pieces: int) -> None:
+    def __init__(
+        self, pim: PimSpec, banks: npt.NDArray[Any], inputs: npt.NDArray[Any], pieces: int,
+        bias: npt.NDArray[Any], function: Callable[[Any], Any] | None,
+    ) -> None:  # fmt: skip
         self.pim, self.banks, self.inputs, self.pieces = pim, banks, inputs, pieces
+        self.bias, self.function = bias, function
         self.buffer = np.zeros((pim.source_bytes // 32, banks.shape[-1]), np.float32)
         self.open, self.registers = -1, False
         self.sums: dict[int, npt.NDArray[Any]] = {}
@@ -49,7 +80,7 @@ class _Units:
             self.open = -1
         elif command == WRREG:
             self.buffer[column] = self.inputs[data]
-        elif self.registers != (command in (WRACC, RDRES)):
+        elif command in (WRACC, RDRES, MACAB, AFAB) and self.registers != (command in (WRACC, RDRES)):
             raise SpecError("the units are in the other mode")
         elif command == WRACC:
             if len(self.sums) >= self.pim.accumulators:
@@ -57,24 +88,31 @@ class _Units:
             before = self.partial.get(data - 1) if data % self.pieces else None
             if data % self.pieces and before is None:
                 raise SpecError(f"piece {data % self.pieces} begins before the last one is read")
-            shape = self.banks.shape[:2]
-            self.sums[data] = np.zeros(shape, np.float32) if before is None else before.copy()
+            start = self.bias[data // self.pieces % len(self.bias)] if before is None else before
+            self.sums[data] = start.copy()
         elif command == MACAB:
             if self.open != row:
                 raise SpecError(f"row {row} is not open (open: {self.open})")
             self.macs[row, column] += 1
             products = self.banks[:, :, row, column] * self.buffer[column]
             self.sums[data] += tree_sum(products[..., None])[..., 0]
+        elif command == AFAB:
+            if self.open != row or self.function is None:
+                raise SpecError(f"no table of a function in row {row} (open: {self.open})")
+            self.sums[data] = self.function(bf16_values(bf16_bits(self.sums[data]))).astype(np.float32)
         elif command == RDRES:
             self.partial[data] = bf16_values(bf16_bits(self.sums.pop(data)))
         else:
             raise SpecError("no command of a matrix-vector product")
 
 
-def gemv_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, w: Bits, x: Bits) -> npt.NDArray[np.float32]:
-    """y = W x for every vector of a batch, by executing `kernel`.
+def gemv_on_data(
+    pim: PimSpec, dram: DramSpec, kernel: Kernel, w: Bits, x: Bits, *, bias: Bits | None = None
+) -> npt.NDArray[np.float32]:
+    """y = f(W x + b) for every vector of a batch, by executing `kernel`, f its activation if it has one.
 
-    w: (n, k) and x: (batch, k) uint16, bits of BF16 values. returns: (batch, n) float32, BF16 values.
+    w: (n, k) and x: (batch, k) uint16, bits of BF16 values; bias: (n,) alike, None: 0. returns: (batch, n)
+    float32, BF16 values.
     """
     n, k = w.shape
     batch = kernel.shape["batch"]
@@ -91,7 +129,13 @@ def gemv_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, w: Bits, x: Bits)
     bursts = -(-k * 2 // g.burst_bytes)
     padded = np.zeros((batch, bursts * lanes), np.uint16)
     padded[:, :k] = x
-    units = _Units(pim, banks, bf16_values(padded).reshape(-1, lanes), pieces)
+    start = np.zeros(tiles * layout.tile_rows, np.float32)
+    if bias is not None:
+        start[:n] = bf16_values(bias)
+    units = _Units(
+        pim, banks, bf16_values(padded).reshape(-1, lanes), pieces,
+        start.reshape(tiles, layout.channels, layout.banks), ACTIVATIONS.get(kernel.activation),
+    )  # fmt: skip
     fields = np.column_stack([kernel.commands[:, [G_COMMAND, G_ROW, G_COLUMN]], kernel.data])
     with np.errstate(over="ignore", invalid="ignore"):
         for number, (command, row, column, data) in enumerate(fields.tolist()):
@@ -108,4 +152,51 @@ def gemv_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, w: Bits, x: Bits)
     return np.ascontiguousarray(out[:, :n])
 
 
-__all__ = ["gemv_on_data"]
+def vectors_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, a: Bits, b: Bits) -> Bits:
+    """The element-wise product or sum of two vectors, (n,) uint16 (BF16 bits), by executing `kernel`."""
+    n, g = kernel.shape["elements"], dram.geometry
+    if a.shape != (n,) or b.shape != (n,) or a.dtype != np.uint16 or b.dtype != np.uint16:
+        raise SpecError(f"operands {a.shape} of {a.dtype}, {b.shape} of {b.dtype}; wanted ({n},) of uint16")
+    layout = vector_layout(pim, dram, kernel.channels, kernel.operation)
+    first, second = (bf16_values(layout.swizzle(operand)[:, :, 0].view(np.uint16)) for operand in (a, b))
+    result = np.zeros(first.shape, np.uint16)  # (channels, groups or banks, rows, bursts, lanes)
+    run = _multiply if kernel.operation == "mul" else _add
+    run(kernel, g.banks, first, second, result)
+    return layout.unswizzle(np.ascontiguousarray(result[:, :, None]).view(np.uint8), n, "uint16")
+
+
+def _multiply(kernel: Kernel, banks: int, a: Values, b: Values, result: Bits) -> None:
+    opened = -1
+    for number, (command, row, column) in enumerate(
+        kernel.commands[:, [G_COMMAND, G_ROW, G_COLUMN]].tolist()
+    ):
+        if command in (ACTAB, PREA):
+            opened = row
+        elif command == EWAB and opened == row:
+            result[:, :, row, column] = bf16_bits(a[:, :, row, column] * b[:, :, row, column])
+        else:
+            raise SpecError(f"program command {number}, {COMMANDS[command]}: row {row} is not open")
+
+
+def _add(kernel: Kernel, banks: int, a: Values, b: Values, result: Bits) -> None:
+    """The controller's adder: FP32 of two BF16 values, rounded to BF16."""
+    rows, opened = a.shape[2], np.full(banks, -1)
+    held: dict[tuple[int, int], Values] = {}
+    fields = np.column_stack([kernel.commands[:, [G_COMMAND, G_BANK, G_ROW, G_COLUMN]], kernel.data])
+    for number, (command, bank, row, column, step) in enumerate(fields.tolist()):
+        if command == PREA:
+            opened[:] = -1
+        elif command == ACT1:
+            opened[bank] = row
+        elif command not in (RD, WR) or opened[bank] != row or row // rows != step:
+            raise SpecError(f"program command {number}, {COMMANDS[command]}: row {row} of {bank} is not open")
+        elif command == WR:
+            result[:, bank, row % rows, column] = bf16_bits(held.pop((bank, column)))
+        else:
+            read = (a, b)[step][:, bank, row % rows, column]
+            held[bank, column] = read + held[bank, column] if step else read
+    if held:
+        raise SpecError("the program ends with sums that nobody wrote")
+
+
+__all__ = ["ACTIVATIONS", "gemv_on_data", "vectors_on_data"]

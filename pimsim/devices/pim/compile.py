@@ -7,29 +7,51 @@ from dataclasses import replace
 import numpy as np
 
 from pimsim.devices.pim import aim, hbm_pim
+from pimsim.devices.pim.buffer_data import ACTIVATIONS
 from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.pim.program import gemv as lockstep_gemv
-from pimsim.devices.pim.stored import Stored, check_stored
-from pimsim.devices.spec import DramSpec, PimSpec
+from pimsim.devices.pim.stored import Stored, UnitLayout, check_each, check_stored
+from pimsim.devices.pim.vectors import vector_layout
+from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
 
 OPERATIONS = {
-    "lockstep": ("gemv",),
+    "lockstep": ("gemv", "sum"),
     "paired_banks": ("gemv", *hbm_pim.ELEMENTWISE, "sum"),
-    "global_buffer": ("gemv", "mul"),
+    "global_buffer": ("gemv", "mul", "sum"),
 }
-"""What the units of a protocol do."""
+"""What the units of a protocol do; `operations` adds what a controller does beside them."""
+INSTEAD = {
+    "lockstep": "its units are published to multiply and add products only; a scale goes into the weights, "
+    "the rest is the host's",
+    "global_buffer": "its banks multiply and look functions up; scale by mul or in the weights, shift by the "
+    "bias of a product, use activation=... for ReLU; in LPDDR5 the host adds",
+}
+"""What to do about an operation that the units of a protocol do not have."""
+
+
+def operations(pim: PimSpec, dram: DramSpec) -> tuple[str, ...]:
+    """What a part does: its units, and for AiM the controller, which adds (EWADD) what it reads.
+
+    Not in LPDDR5, whose activates of single banks come in two halves, which a program does not have.
+    """
+    adds = pim.protocol == "global_buffer" and not Clocks(dram).has("AAD")
+    return OPERATIONS[pim.protocol] + ("add",) * adds
 
 
 def check(pim: PimSpec, dram: DramSpec, operation: str, dtype: str, **shape: int) -> None:
     """SpecError unless the part has the operation and type and the shape is not empty."""
     if pim.dram != dram.name:
         raise SpecError(f"{pim.name} sits in {pim.dram!r}, not in {dram.name!r}")
-    known = OPERATIONS[pim.protocol]
+    known = operations(pim, dram)
     if operation not in known:
-        raise SpecError(f"{pim.name} has no operation {operation!r}{suggest(operation, known)}")
+        other = INSTEAD.get(pim.protocol) if operation in hbm_pim.ELEMENTWISE else None
+        raise SpecError(
+            f"{pim.name} has no operation {operation!r}"
+            + (f": {other}" if other else suggest(operation, known))
+        )
     if dtype not in pim.weight_dtypes:
         raise SpecError(
             f"{pim.name} runs no {operation} of type {dtype!r}{suggest(dtype, pim.weight_dtypes)}"
@@ -68,7 +90,7 @@ def lockstep_layout(
 def compile_gemv(
     pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
     channels: int | None = None, fences: bool = False, reuse: int | None = None, split: int = 1,
-    weights: Stored | None = None,
+    weights: Stored | None = None, activation: str = "",
 ) -> Kernel:  # fmt: skip
     """y = W x for `batch` vectors: W has `rows` outputs and `cols` inputs, on `channels` (None: the usual).
 
@@ -76,18 +98,29 @@ def compile_gemv(
       its own, so that more units work; the host adds one sum a part. For lockstep parts only.
     reuse: outputs that share a mode change, for parts with several accumulators a bank (None: all).
     weights: where W lies, which must be where and how the program expects it (None: it does).
+    activation: a function of `ACTIVATIONS` that the results pass, for parts with a table of one.
     """
     count = pim.channels if channels is None else channels
     check(pim, dram, "gemv", dtype, rows=rows, cols=cols, batch=batch, channels=count)
     if split != 1 and pim.protocol != "lockstep":
         raise SpecError(f"{pim.name}: split={split}; columns are split for parts in lockstep only; use 1")
+    if activation and pim.protocol != "global_buffer":
+        raise SpecError(
+            f"{pim.name}: activation={activation!r}; its units have no table of a function, use ''"
+        )
+    if activation and activation not in ACTIVATIONS:
+        raise SpecError(f"{pim.name}: activation={activation!r}{suggest(activation, ACTIVATIONS)}")
     if weights is not None:
         _check_weights(pim, dram, count, rows, cols, dtype, split, weights)
     if pim.protocol == "paired_banks":
         return hbm_pim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, fences=fences)
     if pim.protocol == "global_buffer":
         held = pim.accumulators if reuse is None else reuse
-        return aim.gemv(pim, dram, count, rows, cols, dtype, batch=batch, reuse=held, fences=fences)
+        kernel = aim.gemv(
+            pim, dram, count, rows, cols, dtype, batch=batch, reuse=held, fences=fences,
+            activation=bool(activation),
+        )  # fmt: skip
+        return replace(kernel, activation=activation)
     return _lockstep(pim, dram, count, rows, cols, dtype, batch, fences, split)
 
 
@@ -165,12 +198,11 @@ def _in_layout(
             f"{g.rows} are there; use more channels or a smaller matrix"
         )
     held = lockstep_gemv(pim, layout, rows, cols, dtype, fences=fences)
-    mode = pim.mode_accesses
-    body = held.commands[mode : len(held.commands) - mode]
-    commands, data = held.commands, held.data
+    commands, data, end = held.commands, held.data, len(held.commands) - held.tail
     if batch > 1:
-        commands = np.concatenate([commands[:mode], np.tile(body, (batch, 1)), commands[:mode]])
-        data = np.concatenate([data[:mode], np.tile(data[mode : len(held.data) - mode], batch), data[:mode]])
+        body = np.tile(commands[held.head : end], (batch, 1))
+        commands = np.concatenate([commands[: held.head], body, commands[end:]])
+        data = np.concatenate([data[: held.head], np.tile(data[held.head : end], batch), data[end:]])
     whole = layout.tiles(rows) * layout.tile_rows
     note = (
         f"{rows} rows are computed as {whole}: a tile is {layout.tile_rows} rows; {whole} would take as long"
@@ -178,25 +210,71 @@ def _in_layout(
     return Kernel(
         operation="gemv", dtype=dtype, channels=layout.channels, commands=commands, data=data,
         operand_bytes=rows * cols * bits // 8 * batch, units=g.banks, unit_bytes=g.burst_bytes,
-        notes=(note,) * (rows < whole), shape={"rows": rows, "cols": cols, "batch": batch},
+        head=held.head, tail=held.tail, notes=(note,) * (rows < whole),
+        shape={"rows": rows, "cols": cols, "batch": batch},
     )  # fmt: skip
 
 
 def compile_elementwise(
     pim: PimSpec, dram: DramSpec, operation: str, elements: int, dtype: str, *, channels: int | None = None,
-    fences: bool = False,
+    fences: bool = False, operands: tuple[Stored, ...] | None = None,
 ) -> Kernel:  # fmt: skip
-    """An operation on vectors of `elements`, spread over all units, or the sum of one."""
+    """An operation on vectors of `elements`, spread over all units, or the sum of one.
+
+    Parts with an adder tree sum as a product with a vector of ones; the host adds one number a row of it.
+    operands: where the vectors lie, the result last if it is one, each as `operand_layout` says (None: so).
+    """
     count = pim.channels if channels is None else channels
     check(pim, dram, operation, dtype, elements=elements, channels=count)
+    if operands is not None:
+        layout, sizes = operand_layout(pim, dram, operation, elements, dtype, channels=count)
+        check_each(pim.name, operands, layout, sizes)
+    if operation == "sum" and pim.lane_reduction:
+        return _sum(pim, dram, count, elements, dtype, fences)
     if pim.protocol == "global_buffer":
-        return aim.multiply(pim, dram, count, elements, dtype)
+        generate = aim.add if operation == "add" else aim.multiply
+        return generate(pim, dram, count, elements, dtype)
     if operation == "sum":
         return hbm_pim.reduce(pim, dram, count, elements, dtype, fences=fences)
     return hbm_pim.elementwise(pim, dram, count, operation, elements, dtype, fences=fences)
 
 
+def operand_layout(
+    pim: PimSpec, dram: DramSpec, operation: str, elements: int, dtype: str, *, channels: int | None = None
+) -> tuple[UnitLayout, tuple[int, ...]]:
+    """The layout that `compile_elementwise` wants its vectors in, and the bytes of each, the result last."""
+    count = pim.channels if channels is None else channels
+    check(pim, dram, operation, dtype, elements=elements, channels=count)
+    bits = pim.weight_dtypes[dtype]
+    if operation == "sum" and pim.lane_reduction:
+        rows, cols = sum_shape(pim, dram, count, elements, dtype)
+        matrix = gemv_layout(pim, dram, rows, cols, dtype, channels=count)
+        return matrix, (matrix.padded_bytes(rows, cols, bits),)
+    vectors = vector_layout(pim, dram, count, operation)
+    number = {"sum": 1, "relu": 2, "scale-shift": 2}.get(operation, 3)
+    return vectors, (vectors.padded_bytes(elements, bits),) * number
+
+
+def sum_shape(pim: PimSpec, dram: DramSpec, channels: int, elements: int, dtype: str) -> tuple[int, int]:
+    """(rows, columns) of the matrix that a vector is for its sum: as few rows as use every unit."""
+    if pim.protocol == "global_buffer":
+        rows = aim.layout_of(dram, channels).tile_rows
+    else:
+        rows = lockstep_layout(pim, dram, channels, 1).tile_rows
+    pairs = 2 if pim.weight_dtypes[dtype] < 8 else 1  # values of less than a byte go in pairs
+    return rows, ceil_div(elements, rows * pairs) * pairs
+
+
+def _sum(pim: PimSpec, dram: DramSpec, channels: int, elements: int, dtype: str, fences: bool) -> Kernel:
+    rows, cols = sum_shape(pim, dram, channels, elements, dtype)
+    kernel = compile_gemv(pim, dram, rows, cols, dtype, channels=channels, fences=fences)
+    return replace(
+        kernel, operation="sum", operand_bytes=elements * pim.weight_dtypes[dtype] // 8,
+        notes=(f"a product with ones; the host adds {rows} sums",), shape={"elements": elements},
+    )  # fmt: skip
+
+
 __all__ = [
     "OPERATIONS", "best_split", "check", "compile_elementwise", "compile_gemv", "gemv_layout",
-    "lockstep_layout", "part_rows",
+    "lockstep_layout", "operand_layout", "operations", "part_rows", "sum_shape",
 ]  # fmt: skip

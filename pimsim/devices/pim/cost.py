@@ -11,8 +11,22 @@ from pimsim.devices.pim.kernel import UNHINDERED, HostDrive, Kernel, KernelTime,
 from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.units import ceil_div
 
-ON_BUS = ("RD", "WRREG", "RDRES", "WRACC", "MODE")
-"""Commands that move one burst over the data bus of a channel."""
+ON_PINS = {"RDRES": "read", "RD": "read", "WRREG": "write", "WRACC": "write", "MODE": "write", "WR": "write"}
+"""Commands that move one burst over the data pins of a channel, and which way."""
+
+
+def on_pins(pim: PimSpec, counts: dict[str, int]) -> dict[str, int]:
+    """How many bursts commands move over the pins: {"read": .., "write": ..}.
+
+    A mode change is a write to a reserved row; with one buffer a channel it is a command without data.
+    """
+    moved = {"read": 0, "write": 0}
+    for name, way in ON_PINS.items():
+        if name != "MODE" or pim.protocol != "global_buffer":
+            moved[way] += counts.get(name, 0)
+    return moved
+
+
 MOST_BURSTS = 1 << 17
 """Bursts of a sequential read that are simulated; a longer one goes on as it did."""
 
@@ -106,7 +120,7 @@ def cost_of(
     at_once = kernel.channels * kernel.units * kernel.unit_bytes
     peak = min(moved * Clocks(dram).CCD_L // at_once, time.booked["work"])
     ns = time.seconds * 1e9
-    bursts = sum(time.counts.get(name, 0) for name in ON_BUS)
+    bursts = sum(on_pins(pim, time.counts).values())
     read = sequential_clocks(dram, controller, ceil_div(weights, kernel.channels * dram.geometry.burst_bytes))
     tck_ns = dram.tck_fs * 1e-6
     return Cost(
@@ -138,4 +152,4 @@ def _lost(time: KernelTime, peak: int) -> dict[str, int]:
     return lost | {cause: clocks for cause, clocks in time.booked.items() if cause != "work"}
 
 
-__all__ = ["Cost", "cost_of", "sequential_clocks"]
+__all__ = ["ON_PINS", "Cost", "cost_of", "on_pins", "sequential_clocks"]

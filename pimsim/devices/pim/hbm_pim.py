@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from pimsim.devices.pim import machine as m
 from pimsim.devices.pim.kernel import DATA, Ints, Kernel, column_list, split, with_rows
+from pimsim.devices.pim.vectors import vector_layout
 from pimsim.devices.rules import ACT1, MACAB, MODE, PREA, RD, WRAB, WRREG
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.errors import SpecError
 from pimsim.placement.layout import PimLayout
-from pimsim.units import ceil_div
 
 LOOKAHEAD = 64
 """Column commands that the host's controller sees ahead: its queue. From 32 on nothing depends on it."""
@@ -190,14 +190,9 @@ def elementwise(
     Groups of as many bursts as a unit has registers lie in turn in the even and odd banks, in whole pairs.
     data: instruction of MACAB (`FILL` ...); operand or result number times 2**32 plus its burst for WRAB.
     """
-    bits = pim.weight_dtypes[dtype]
-    g = dram.geometry
-    steps = ELEMENTWISE[operation]
-    group = pim.source_bytes // g.burst_bytes
-    units = round(g.banks * pim.units_per_bank)
-    pair = 2 * channels * units * group * g.burst_bytes  # the microkernel's loop takes a group of both banks
-    groups = 2 * ceil_div(ceil_div(n * bits, 8), pair)
-    rows = ceil_div(groups // 2 * group, g.bursts_per_row)
+    bits, layout = pim.weight_dtypes[dtype], vector_layout(pim, dram, channels)
+    steps, group = ELEMENTWISE[operation], layout.group_bursts
+    groups, rows = layout.groups(n, bits), layout.rows(n, bits)  # the loop takes a group of both banks
     fits(
         pim,
         dram,
@@ -207,12 +202,11 @@ def elementwise(
     count = len(steps) + 1
     g_of = np.repeat(np.arange(groups), count * group)
     step = np.tile(np.repeat(np.arange(count), group), groups)
-    burst = g_of // 2 * group + np.tile(np.arange(group), groups * count)
+    bank, row, column = layout.place(g_of, np.tile(np.arange(group), groups * count))
     body = column_list(MACAB, len(g_of))
     body[:, m.G_COMMAND] = np.where(step == len(steps), WRAB, MACAB)
-    body[:, m.G_BANK] = g_of % 2
-    body[:, m.G_ROW] = base_row + step * rows + burst // g.bursts_per_row
-    body[:, m.G_COLUMN] = burst % g.bursts_per_row
+    body[:, m.G_BANK], body[:, m.G_COLUMN] = bank, column
+    body[:, m.G_ROW] = base_row + step * rows + row
     body[:, DATA] = np.array([*steps, 0])[step]
     if fences:
         body[::group, m.G_FENCE] = 1
@@ -232,18 +226,13 @@ def reduce(
 
     The host adds what the units leave: `units * registers * lanes` numbers a channel. data: SUM for MACAB.
     """
-    g, group = dram.geometry, pim.source_bytes // dram.geometry.burst_bytes
-    units = round(g.banks * pim.units_per_bank)
-    held = ceil_div(n * pim.weight_dtypes[dtype], 8)
-    groups = ceil_div(held, channels * units * group * g.burst_bytes)
-    rows = ceil_div(ceil_div(groups, 2) * group, g.bursts_per_row)
+    bits, layout = pim.weight_dtypes[dtype], vector_layout(pim, dram, channels)
+    group, groups, rows = layout.group_bursts, layout.groups(n, bits), layout.rows(n, bits)
     fits(pim, dram, f"a vector of {n} {dtype} elements", base_row + rows + 1)
-    which = np.repeat(np.arange(groups), group)
-    burst = which // 2 * group + np.tile(np.arange(group), groups)
-    body = column_list(MACAB, len(which))
-    body[:, m.G_BANK], body[:, DATA] = which % 2, SUM
-    body[:, m.G_ROW] = base_row + burst // g.bursts_per_row
-    body[:, m.G_COLUMN] = burst % g.bursts_per_row
+    bank, row, column = layout.place(np.repeat(np.arange(groups), group), np.tile(np.arange(group), groups))
+    body = column_list(MACAB, len(bank))
+    body[:, m.G_BANK], body[:, m.G_COLUMN], body[:, DATA] = bank, column, SUM
+    body[:, m.G_ROW] = base_row + row
     out = column_list(WRAB, group, bank=EVEN, row=base_row + rows)
     out[:, m.G_COLUMN] = np.arange(group)
     if fences:
@@ -251,7 +240,7 @@ def reduce(
         out[0, m.G_FENCE] = 1
     on, off = mode_change(dram, on=True), mode_change(dram, on=False)
     parts = [opening(pim, dram), on, body, out, off, _leave(dram)]
-    return _kernel(pim, dram, "sum", dtype, channels, parts, held, shape={"elements": n})
+    return _kernel(pim, dram, "sum", dtype, channels, parts, n * bits // 8, shape={"elements": n})
 
 
 def fits(pim: PimSpec, dram: DramSpec, what: str, rows: int) -> None:

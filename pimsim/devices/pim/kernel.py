@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pimsim.devices.dram.channel import Controller, build, command_log
-from pimsim.devices.dram.engine import NEVER, X_NEXT_REF, Channels
+from pimsim.devices.dram.engine import C_LOG, NEVER, X_NEXT_REF, Channels
 from pimsim.devices.pim import machine as m
 from pimsim.devices.rules import (
     ACTAB,
@@ -21,7 +21,9 @@ from pimsim.devices.rules import (
     MACAB,
     PRE,
     PREA,
+    RD,
     RDRES,
+    WR,
     WRAB,
     WRACC,
     WRREG,
@@ -74,6 +76,8 @@ class Kernel:
     operand_bytes: bytes of the operands in the memory, without padding; result_bytes: of what is written.
     units, unit_bytes: units that work at once in a channel, and bytes that one takes in a command.
     lookahead, quiet: as `machine.run_program` has them.
+    head, tail: commands at its start and end that a chain of such kernels needs only once.
+    activation: function that results pass, "": none.
     notes: what the caller should know, such as units that this shape leaves idle.
     """
 
@@ -88,6 +92,9 @@ class Kernel:
     result_bytes: int = 0
     lookahead: int = 0
     quiet: int = NEVER
+    head: int = 0
+    tail: int = 0
+    activation: str = ""
     notes: tuple[str, ...] = ()
     shape: dict[str, int] = field(default_factory=dict)
 
@@ -163,6 +170,7 @@ def answers(dram: DramSpec, pim: PimSpec) -> Ints:
     latency = np.full(len(COMMANDS), n.RL + n.BL, np.int64)
     if pim.protocol == "global_buffer":  # registers at the pins: nothing but the burst
         latency[:] = n.BL
+        latency[[RD, WR]] = n.RL + n.BL
     return latency
 
 
@@ -174,13 +182,25 @@ def clocked(pim: PimSpec) -> Ints:
     return needs
 
 
-_FRESH: dict[tuple[str, str, str, int], Channels] = {}
+_FRESH: dict[tuple[str, str, str], Channels] = {}
 _WAITS: dict[tuple[str, str], Ints] = {}
 """Channels as they are built, and waits between commands, by all that decides them."""
+_SAID: dict[int, tuple[object, str]] = {}
+"""What the last values say, by their identity: saying it takes as long as some hundred commands."""
+
+
+def _say(value: object) -> str:
+    """`repr` of a frozen value."""
+    held = _SAID.get(id(value))
+    if held is None or held[0] is not value:
+        if len(_SAID) >= 64:
+            _SAID.clear()
+        held = _SAID[id(value)] = value, repr(value)
+    return held[1]
 
 
 def _pair_waits(dram: DramSpec, pim: PimSpec) -> Ints:
-    key = repr(dram), repr(pim)
+    key = _say(dram), _say(pim)
     if key not in _WAITS:
         _WAITS[key] = m.pair_waits(compile_rules(rules_of(dram, pim)))
     return _WAITS[key]
@@ -189,16 +209,19 @@ def _pair_waits(dram: DramSpec, pim: PimSpec) -> Ints:
 def prepare(
     dram: DramSpec, pim: PimSpec, controller: Controller, log_rows: int = 0, staggered: bool = False
 ) -> Channels:
-    """One fresh channel for kernels."""
+    """One fresh channel for kernels, with room to log as many commands."""
     if controller.refresh == "per_bank":
         raise SpecError(
             "PIM programs need all-bank or no refresh: an open all-bank row leaves no bank to refresh"
         )
-    key = (repr(dram), repr(pim), repr(controller), log_rows)
+    key = (_say(dram), _say(pim), _say(controller))
     if key not in _FRESH:
-        _FRESH[key] = build(dram, controller, 1, pim, log_rows)
+        _FRESH[key] = build(dram, controller, 1, pim)
     copies: Any = [array.copy() for array in _FRESH[key]]
     channel = Channels(*copies)
+    if log_rows:
+        channel = channel._replace(log=np.zeros((log_rows, channel.log.shape[1]), np.int64))
+        channel.cfg[C_LOG] = 1
     if staggered and controller.refresh == "all_bank":
         channel.scalar[:, X_NEXT_REF] = Clocks(dram).REFI // dram.geometry.ranks - 1
     return channel
@@ -220,6 +243,8 @@ def time_kernel(
     kind = m.KIND.copy()
     if kernel.operation not in ("gemv", "sum"):  # the results are as much work as the operands
         kind[WRAB] = m.B_WORK
+    if pim.protocol == "global_buffer":  # the controller's own moves
+        kind[[RD, WR]] = m.B_RESULT
     before = channel.counts[0].copy()
     end = m.run_program(
         channel, 0, kernel.commands, begin, *host_clocks(dram, host), lost,
@@ -248,9 +273,14 @@ def log_kernel(
     dram: DramSpec, pim: PimSpec, controller: Controller, kernel: Kernel, host: HostDrive = UNHINDERED
 ) -> tuple[KernelTime, pd.DataFrame]:
     """The time of a kernel alone on a fresh channel and its commands, as `command_log` has them."""
-    count = sum(time_kernel(dram, pim, controller, kernel, host).counts.values())
-    channel = prepare(dram, pim, controller, log_rows=count)
-    return time_kernel(dram, pim, controller, kernel, host, channel=channel), command_log(channel)
+    rows = 2 * len(kernel.commands) + 1024  # a CAS with each access at most, and refreshes
+    while True:
+        channel = prepare(dram, pim, controller, log_rows=rows)
+        time = time_kernel(dram, pim, controller, kernel, host, channel=channel)
+        used = int(channel.log_used[0])
+        if used <= rows:
+            return time, command_log(channel)
+        rows = used  # a host so slow that refreshes outnumber its accesses
 
 
 __all__ = [

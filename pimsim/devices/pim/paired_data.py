@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pimsim.devices.pim import hbm_pim as h
 from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.pim.machine import G_BANK, G_COLUMN, G_COMMAND, G_ROW
+from pimsim.devices.pim.vectors import vector_layout
 from pimsim.devices.rules import (
     ACT1,
     ACTAB,
@@ -194,58 +195,34 @@ def elementwise_on_data(
 
     operands: as many (n,) float16 as the operation takes. scale: factor and summand of scale-shift.
     """
-    n, lanes, g = kernel.shape["elements"], _lanes(dram), dram.geometry
-    group = pim.source_bytes // g.burst_bytes
+    n, lanes, layout = kernel.shape["elements"], _lanes(dram), vector_layout(pim, dram, kernel.channels)
     if len(operands) != len(h.ELEMENTWISE[kernel.operation]) or any(o.shape != (n,) for o in operands):
         shapes = [o.shape for o in operands]
         raise SpecError(
             f"{kernel.operation} of {shapes}; wanted {len(h.ELEMENTWISE[kernel.operation])} of ({n},)"
         )
-    units, channels = kernel.units, kernel.channels
-    pairs = -(-n // (2 * channels * units * group * lanes))
-    groups = 2 * pairs
-    rows_each = -(-pairs * group // g.bursts_per_row)
-    shape = (channels, units, groups, group, lanes)
-    banks = np.zeros(
-        (channels, 2 * units, (len(operands) + 1) * rows_each, g.bursts_per_row, lanes), np.float16
-    )
-    flat = banks.reshape(channels, 2 * units, len(operands) + 1, -1, lanes)
-    for number, operand in enumerate(operands):
-        held = np.zeros(int(np.prod(shape)), np.float16)
-        held[:n] = operand
-        held = held.reshape(shape)
-        for which in range(groups):
-            at = which // 2 * group
-            flat[:, which % 2 :: 2, number, at : at + group] = held[:, :, which]
+    held = [layout.swizzle(operand) for operand in (*operands, np.zeros(n, np.float16))]
     done = execute(
-        kernel, dram, banks, np.zeros((0, lanes), np.float16), np.array(scale, np.float16)[:, None]
+        kernel, dram, _banks(held), np.zeros((0, lanes), np.float16), np.array(scale, np.float16)[:, None]
     )
-    flat = done.banks.reshape(channels, 2 * units, len(operands) + 1, -1, lanes)
-    out = np.zeros(shape, np.float16)
-    for which in range(groups):
-        at = which // 2 * group
-        out[:, :, which] = flat[:, which % 2 :: 2, len(operands), at : at + group]
-    return out.ravel()[:n]
+    result = done.banks[:, :, -layout.rows(n, 16) :].view(np.uint8)
+    return layout.unswizzle(result.reshape(held[0].shape), n, "float16")
+
+
+def _banks(held: list[npt.NDArray[np.uint8]]) -> Halves:
+    """What `VectorLayout.swizzle` gives, one after the other in the rows of all banks."""
+    rows = np.concatenate(held, axis=3).view(np.float16)
+    return rows.reshape(rows.shape[0], -1, *rows.shape[3:])
 
 
 def sum_on_data(pim: PimSpec, dram: DramSpec, kernel: Kernel, operand: Halves) -> float:
     """The sum of a vector by executing `kernel`: partial sums in FP16, those added by the host in FP64."""
-    lanes, g, n = _lanes(dram), dram.geometry, kernel.shape["elements"]
-    group = pim.source_bytes // g.burst_bytes
-    shape = (kernel.channels, kernel.units, -1, group, lanes)
-    each = kernel.channels * kernel.units * group * lanes
-    held = np.zeros(-(-n // each) * each, np.float16)
-    held[:n] = operand
-    groups = held.reshape(shape)
-    banks = np.zeros(
-        (kernel.channels, 2 * kernel.units, _rows_used(kernel, dram), g.bursts_per_row, lanes), np.float16
-    )
-    flat = banks.reshape(kernel.channels, 2 * kernel.units, -1, lanes)
-    for which in range(groups.shape[2]):
-        at = which // 2 * group
-        flat[:, which % 2 :: 2, at : at + group] = groups[:, :, which]
+    lanes, layout = _lanes(dram), vector_layout(pim, dram, kernel.channels)
+    held = layout.swizzle(operand)
+    result = np.zeros_like(held[:, :, :, :1])
+    banks = _banks([held, result])
     execute(kernel, dram, banks, np.zeros((0, lanes), np.float16), np.zeros((2, 1), np.float16))
-    return float(banks[:, 0::2, -1, :group].astype(np.float64).sum())
+    return float(banks[:, 0::2, -1, : layout.group_bursts].astype(np.float64).sum())
 
 
 __all__ = ["elementwise_on_data", "execute", "gemv_on_data", "sum_on_data"]

@@ -1,8 +1,9 @@
 """A PIM operation as a program of DRAM commands; the same rows are timed, audited and run on data.
 
-A GEMV walks the tiles of `PimLayout`. For each DRAM row of a rank: open it in all banks, write the
-piece of the input vector that it needs into the input registers, then one MAC a column. After the
-last row of a tile every bank holds `accumulators` results, which the host reads from the bank groups in turn.
+First the units of every rank are programmed. A GEMV walks the tiles of `PimLayout`. For each DRAM row of a
+rank: open it in all banks, write the piece of the input vector that it needs into the input registers, then
+one MAC a column. After the last row of a tile every bank holds `accumulators` results, which the host reads
+from the bank groups in turn.
 
 All channels run the same program on their own part of the matrix, so one program serves them all.
 """
@@ -22,9 +23,12 @@ from pimsim.devices.spec import Clocks, DramSpec, PimSpec
 from pimsim.errors import SpecError, suggest
 from pimsim.placement.layout import PimLayout
 
-INPUT_BITS = {"bf16": 16, "int8": 8, "int4": 8, "w8a16": 16, "w4a16": 16, "w4a4": 4, "fp8": 8}
-"""Bits of one element of the input vector that goes with a weight type. bf16, int8 and fp8: as the weights;
-int4: INT4 weights with INT8 inputs; w8a16: weights of 8 bits with inputs of 16, and so on."""
+INPUT_BITS = {
+    "bf16": 16, "int8": 8, "int4": 8, "w8a16": 16, "w4a16": 16, "w4a4": 4, "fp8": 8, "w8a16fp": 16,
+}  # fmt: skip
+"""Bits of one element of the input vector that goes with a weight type. bf16, int8 (W8A8) and fp8: as the
+weights; int4: INT4 weights with INT8 inputs (W4A8); w8a16: weights of 8 bits with inputs of 16, and so on;
+w8a16fp: FP8 weights with BF16 inputs."""
 
 LOSSES = ("host", "fence", "refresh")
 """Causes that `ProgramTime.lost_ck` names: clocks in which the channel waited for nothing else."""
@@ -36,9 +40,10 @@ class Gemv:
 
     n, k, dtype: rows (outputs), columns (inputs) and weight type of W.
     commands: (m, 6) int64, columns `drive.G_*`, in order, for one channel.
-    data: (m,) int64: for WRREG the burst of the padded input vector that is written, for RDRES the
-    tile whose results are read, else -1.
+    data: (m,) int64: for WRREG the burst of the padded input vector that is written (-1: one that programs
+    the units), for RDRES the tile whose results are read, else -1.
     base_row: first DRAM row of the matrix in every bank.
+    head, tail: commands before the first tile and after the last: mode changes, programming.
     """
 
     n: int
@@ -49,6 +54,8 @@ class Gemv:
     pad_rows_to: int
     commands: NDArray[np.int64]
     data: NDArray[np.int64]
+    head: int
+    tail: int
 
     def counts(self) -> dict[str, int]:
         """Commands by name, of one channel."""
@@ -101,8 +108,8 @@ def gemv(
 ) -> Gemv:  # fmt: skip
     """Compile y = W x for W of `n` x `k` in `layout`.
 
-    fences: put a fence after each group of input writes and each row of MACs, as a host needs whose
-    controller may reorder them. Unknown types and empty shapes are `SpecError`s.
+    fences: put a fence after the mode change, each group of input writes and each row of MACs, as a host
+    needs whose controller may reorder them. Unknown types and empty shapes are `SpecError`s.
     """
     if dtype not in pim.weight_dtypes or dtype not in INPUT_BITS:
         known = [name for name in pim.weight_dtypes if name in INPUT_BITS]
@@ -175,11 +182,15 @@ def gemv(
 
     mode = _piece(MODE, np.full(pim.mode_accesses, -1))
     mode[:, drive.G_RANK] = 0
-    none = np.full(len(mode), -1, np.int64)
+    code = _piece(WRREG, np.tile(np.arange(pim.setup_writes), layout.ranks))
+    code[:, drive.G_RANK] = np.repeat(np.arange(layout.ranks), pim.setup_writes)
+    if fences and len(code):
+        code[0, drive.G_FENCE] = 1
+    head, tail = len(mode) + len(code), len(mode)
     return Gemv(
         n=n, k=k, dtype=dtype, layout=layout, base_row=base_row, pad_rows_to=pad_rows_to,
-        commands=np.concatenate([mode, body, mode]),
-        data=np.concatenate([none, data, none]),
+        commands=np.concatenate([mode, code, body, mode]),
+        data=np.concatenate([np.full(head, -1), data, np.full(tail, -1)]), head=head, tail=tail,
     )  # fmt: skip
 
 

@@ -8,20 +8,29 @@ import numpy as np
 
 from pimsim.devices.pim import buffer_data, functional, paired_data
 from pimsim.devices.pim.attention import AttentionShape, compile_attention
-from pimsim.devices.pim.compile import best_split, compile_gemv, lockstep_layout, part_rows
+from pimsim.devices.pim.buffer_data import ACTIVATIONS
+from pimsim.devices.pim.compile import (
+    best_split,
+    compile_elementwise,
+    compile_gemv,
+    lockstep_layout,
+    part_rows,
+    sum_shape,
+)
+from pimsim.devices.pim.kernel import Kernel
 from pimsim.devices.spec import DramSpec, PimSpec
 from pimsim.placement.layout import PimLayout
 from pimsim.units import ceil_div
 
 Array = np.ndarray[Any, Any]
-_RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8, "fp8": 1, "bf16": 1, "fp16": 1}
-TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5}
+_RANGES = {"int8": 128, "int4": 8, "w8a16": 128, "w4a16": 8, "w4a4": 8}
+TOLERANCE = {"fp16": 2e-2, "bf16": 2e-2, "fp8": 1e-5, "w8a16fp": 1e-5}
 """Largest difference of floating-point types, as a share of the largest sum of products without signs."""
 
 
 def check_gemv(
     pim: PimSpec, dram: DramSpec, rows: int, cols: int, dtype: str, *, batch: int = 1,
-    channels: int | None = None, split: int = 1, seed: int = 0,
+    channels: int | None = None, split: int = 1, seed: int = 0, activation: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Run a GEMV on random numbers.
 
@@ -29,7 +38,7 @@ def check_gemv(
     """
     count = pim.channels if channels is None else channels
     rng = np.random.default_rng(seed)
-    ours, exact, size = _run(pim, dram, rows, cols, dtype, batch, count, split, rng)
+    ours, exact, size = _run(pim, dram, rows, cols, dtype, batch, count, split, rng, activation)
     error = float(np.max(np.abs(ours - exact) / np.maximum(size, 1e-30)))
     integer = dtype not in TOLERANCE
     ok = bool((ours == exact).all()) if integer else error <= TOLERANCE[dtype]
@@ -40,12 +49,15 @@ def check_gemv(
 
 def _run(
     pim: PimSpec, dram: DramSpec, n: int, k: int, dtype: str, batch: int, channels: int,
-    split: int, rng: np.random.Generator,
+    split: int, rng: np.random.Generator, activation: str = "",
 ) -> tuple[Array, Array, Array]:  # fmt: skip
     """(ours, exact, sums of sizes), each (batch, n)."""
     held, inputs, w, x = random_operands(n, k, dtype, batch, rng)
-    ours = product_on_data(pim, dram, held, inputs, dtype, channels=channels, split=split)
-    return ours, x @ w.T, np.abs(x) @ np.abs(w).T
+    ours = product_on_data(
+        pim, dram, held, inputs, dtype, channels=channels, split=split, activation=activation
+    )
+    exact = x @ w.T
+    return ours, ACTIVATIONS[activation](exact) if activation else exact, np.abs(x) @ np.abs(w).T
 
 
 def random_operands(
@@ -64,10 +76,14 @@ def random_operands(
         held, inputs = (functional.bf16_bits(rng.uniform(-1, 1, size)) for size in ((n, k), (batch, k)))
         w, x = functional.bf16_values(held), functional.bf16_values(inputs)
         return held, inputs, w.astype(np.float64), x.astype(np.float64)
-    if dtype == "fp8":
-        codes = [rng.integers(0, 120, size).astype(np.uint8) for size in ((n, k), (batch, k))]
-        w, x = (functional.FP8_VALUES[code] for code in codes)
-        return codes[0], codes[1], w.astype(np.float64), x.astype(np.float64)
+    if dtype in ("fp8", "w8a16fp"):
+        held = rng.integers(0, 120, (n, k)).astype(np.uint8)
+        w = functional.FP8_VALUES[held].astype(np.float64)
+        if dtype == "w8a16fp":
+            inputs = functional.bf16_bits(rng.uniform(-1, 1, (batch, k)))
+            return held, inputs, w, functional.bf16_values(inputs).astype(np.float64)
+        inputs = rng.integers(0, 120, (batch, k)).astype(np.uint8)
+        return held, inputs, w, functional.FP8_VALUES[inputs].astype(np.float64)
     top = _RANGES[dtype]
     k += k % 2 if dtype == "w4a4" else 0
     w = rng.integers(-top, top, (n, k)).astype(np.int64)
@@ -83,11 +99,13 @@ def random_operands(
 
 
 def product_on_data(
-    pim: PimSpec, dram: DramSpec, held: Array, inputs: Array, dtype: str, *, channels: int, split: int = 1
-) -> Array:
+    pim: PimSpec, dram: DramSpec, held: Array, inputs: Array, dtype: str, *, channels: int, split: int = 1,
+    activation: str = "",
+) -> Array:  # fmt: skip
     """W x for each vector by the program of `compile_gemv`: (batch, n).
 
-    held: (n, k) and inputs: (batch, k) in the bits of `dtype`, INT4 values in pairs. split: as there.
+    held: (n, k) and inputs: (batch, k) in the bits of `dtype`, INT4 values in pairs. split, activation: as
+    there.
     """
     n, batch = len(held), len(inputs)
     k = inputs.shape[1] * (2 if dtype == "w4a4" else 1)
@@ -98,10 +116,83 @@ def product_on_data(
         if parts > 1:
             return _in_parts(pim, layout, held, inputs, dtype, n, parts)
         return np.stack([functional.gemv_on_data(pim, layout, held, vector, dtype) for vector in inputs])
-    kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels)
+    kernel = compile_gemv(pim, dram, n, k, dtype, batch=batch, channels=channels, activation=activation)
     if pim.protocol == "paired_banks":
         return paired_data.gemv_on_data(pim, dram, kernel, held, inputs)
     return buffer_data.gemv_on_data(pim, dram, kernel, held, inputs)
+
+
+ONES = {"bf16": 0x3F80, "int8": 1, "int4": 1, "w8a16": 1, "w4a16": 1, "w4a4": 0x11, "fp8": 0x38,
+        "w8a16fp": 0x3F80}  # fmt: skip
+"""Bits of one, or of two of them, by weight type: as inputs."""
+
+
+def sum_on_data(pim: PimSpec, dram: DramSpec, held: Array, dtype: str, *, channels: int) -> float:
+    """The sum of a vector on a part with an adder tree: (n,) in the bits of `dtype`, INT4 values in pairs.
+
+    The host adds the sums of the rows in float64.
+    """
+    each = 2 if pim.weight_dtypes[dtype] < 8 else 1
+    rows, cols = sum_shape(pim, dram, channels, len(held) * each, dtype)
+    matrix = np.zeros(rows * cols // each, held.dtype)
+    matrix[: len(held)] = held
+    bits = functional.INPUT_TYPES[dtype][-1]
+    ones = np.full((1, cols // 2 if dtype == "w4a4" else cols), ONES[dtype], bits)
+    sums = product_on_data(pim, dram, matrix.reshape(rows, -1), ones, dtype, channels=channels)
+    return float(sums.astype(np.float64).sum())
+
+
+def check_elementwise(
+    pim: PimSpec, dram: DramSpec, operation: str, elements: int, dtype: str, *, channels: int, seed: int = 0
+) -> dict[str, Any]:
+    """Run an operation on vectors of random numbers; returns: as `check_gemv`.
+
+    Each result must be the one that the type's own arithmetic gives; a sum may differ by its rounding.
+    """
+    rng = np.random.default_rng(seed)
+    kernel = compile_elementwise(pim, dram, operation, elements, dtype, channels=channels)
+    if operation == "sum":
+        return _check_sum(pim, dram, kernel, dtype, rng)
+    count = 2 if operation in ("add", "mul") else 1
+    ours: Array
+    exact: Array
+    if pim.protocol == "global_buffer":
+        a, b = (functional.bf16_bits(rng.uniform(-2, 2, elements)) for _ in range(count))
+        ours = functional.bf16_values(buffer_data.vectors_on_data(pim, dram, kernel, a, b))
+        left, right = functional.bf16_values(a), functional.bf16_values(b)
+        done = left * right if operation == "mul" else left + right
+        exact = functional.bf16_values(functional.bf16_bits(done))
+    else:
+        operands = tuple(rng.uniform(-2, 2, elements).astype(np.float16) for _ in range(count))
+        ours = paired_data.elementwise_on_data(pim, dram, kernel, operands, (2.5, -1.0))
+        first, last = operands[0], operands[-1]
+        exact = {
+            "add": first + last,
+            "mul": first * last,
+            "relu": np.maximum(first, np.float16(0)),
+            "scale-shift": first * np.float16(2.5) + np.float16(-1),
+        }[operation]
+    ok = bool((ours == exact).all())
+    text = f"{operation} of {elements} {dtype}, on data: {'right' if ok else 'WRONG'} (exact)"
+    error = float(np.max(np.abs(ours.astype(np.float64) - exact)))
+    return {"ok": ok, "exact": True, "largest_error": error, "text": text}
+
+
+def _check_sum(
+    pim: PimSpec, dram: DramSpec, kernel: Kernel, dtype: str, rng: np.random.Generator
+) -> dict[str, Any]:
+    elements = kernel.shape["elements"]
+    held, _, values, _ = random_operands(1, elements, dtype, 1, rng)
+    if pim.lane_reduction:
+        ours = sum_on_data(pim, dram, held[0], dtype, channels=kernel.channels)
+    else:
+        ours = paired_data.sum_on_data(pim, dram, kernel, held[0])
+    exact, size = float(values.sum()), float(np.abs(values).sum())
+    integer, error = dtype not in TOLERANCE, abs(ours - exact) / max(size, 1e-30)
+    ok = ours == exact if integer else error <= TOLERANCE[dtype]
+    how = "exact" if integer else f"error {error:.2g} of the sum of sizes"
+    text = f"sum of {elements} {dtype}, on data: {'right' if ok else 'WRONG'} ({how})"
+    return {"ok": ok, "exact": integer, "largest_error": error, "text": text}
 
 
 def check_attention(

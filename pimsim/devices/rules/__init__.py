@@ -128,4 +128,4 @@ def rules_of(spec: DramSpec, pim: PimSpec | None = None) -> list[Rule]:
         )
     n = Clocks(spec)
     rules = FAMILIES[spec.family](n)
-    return rules if pim is None else with_pim(rules, n, pim)
+    return rules if pim is None else with_pim(rules, n, pim, 8 * g.burst_bytes)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pimsim.devices.rules.rule import COMMANDS, READS, WRITES, Rule
 from pimsim.devices.spec import Clocks, PimSpec
+from pimsim.errors import SpecError
 
 PIM_FAMILIES = {
     "lockstep": ("lpddr5",),
@@ -18,11 +19,22 @@ ORDINARY = {"ACT1": ("ACTAB",), "RD": ("MACAB",), "WR": ("WRREG", "WRAB", "MODE"
 """Which ordinary command an all-bank command of paired banks is, with one bank for all of its kind."""
 
 
-def with_pim(rules: list[Rule], n: Clocks, pim: PimSpec) -> list[Rule]:
-    """Rules of a part together with those of the units in its banks."""
+def with_pim(rules: list[Rule], n: Clocks, pim: PimSpec, burst_bits: int) -> list[Rule]:
+    """Rules of a part, whose column access gives `burst_bits`, and of the units in its banks."""
     if pim.protocol == "paired_banks":
         return _paired(rules, pim)
-    return rules + (pim_rules(n, pim) if pim.protocol == "lockstep" else _global_buffer(n, pim))
+    if pim.protocol == "global_buffer":
+        return rules + _global_buffer(n, pim)
+    return rules + pim_rules(n, pim, mac_passes(pim, burst_bits))
+
+
+def mac_passes(pim: PimSpec, burst_bits: int) -> int:
+    """Passes in which a unit multiplies what one column access gives: its datapath may be narrower."""
+    if pim.lanes_bits > burst_bits:
+        raise SpecError(
+            f"{pim.name}: lanes_bits={pim.lanes_bits} but a column access of its part gives {burst_bits} bits"
+        )
+    return -(-burst_bits // pim.lanes_bits)
 
 
 def _paired(rules: list[Rule], pim: PimSpec) -> list[Rule]:
@@ -78,8 +90,10 @@ def _global_buffer(n: Clocks, pim: PimSpec) -> list[Rule]:
     ]
 
 
-def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
+def pim_rules(n: Clocks, pim: PimSpec, passes: int = 1) -> list[Rule]:
     """Rules of all-bank PIM commands on a channel: the same DRAM limits, applied to all banks at once.
+
+    passes: see `mac_passes`; a unit that needs several takes its next column so many tCCD_L later (estimate).
 
     A MAC reads its column in every bank of every group, so it keeps the same-group spacing tCCD_L;
     that rule alone yields every internal bandwidth that Samsung published for HBM-PIM, LPDDR5-PIM and
@@ -91,8 +105,8 @@ def pim_rules(n: Clocks, pim: PimSpec) -> list[Rule]:
     bus_read, bus_write = ("MACAB", "RDRES"), ("WRREG",)
     settled = tuple(name for name in COMMANDS if name not in ("ACT2", "CAS_RD", "CAS_WR"))
     return [
-        Rule("rank", ("MACAB",), ("MACAB",), n.CCD_L),
-        Rule("rank", ("MACAB",), ("RDRES",), max(n.CCD_L, pim.mac_pipeline_ck)),
+        Rule("rank", ("MACAB",), ("MACAB",), n.CCD_L * passes),
+        Rule("rank", ("MACAB",), ("RDRES",), max(n.CCD_L, pim.mac_pipeline_ck) + n.CCD_L * (passes - 1)),
         Rule("rank", ("RDRES",), ("MACAB",), n.CCD_L),  # a MAC reads in the bank group of the result, too
         Rule("rank", ("RDRES",), ("RDRES",), n.CCD_S),
         Rule("bankgroup", ("RDRES",), ("RDRES",), n.CCD_L),

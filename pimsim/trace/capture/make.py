@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from pimsim.errors import TraceError
@@ -20,6 +21,7 @@ except ImportError as error:
 
 from pimsim.trace.capture.fuse import fuse as fuse_calls
 from pimsim.trace.capture.fuse import join_norms
+from pimsim.trace.capture.operand import Operand, Step, Unknown
 from pimsim.trace.capture.record import (
     Attention,
     Call,
@@ -30,7 +32,7 @@ from pimsim.trace.capture.record import (
     guarded,
     watched,
 )
-from pimsim.trace.capture.steps import DTYPES, Operand, Step, Unknown, steps
+from pimsim.trace.capture.steps import DTYPES, steps
 
 OWNERS = ("weights", "buffers", "inputs", "gradients", "optimiser state", "activations")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|layer|h)\.(\d+)(?:\.|$)")
@@ -87,18 +89,21 @@ class Captured:
             if (each.first or 0) <= call and (each.last is None or call <= each.last)
         )
 
+    def history(self) -> dict[str, list[int]]:
+        """Bytes by owner before the first call (0) and during every call."""
+        return {owner: self._held(each for each in self.lifetimes if each.owner == owner) for owner in OWNERS}
+
+    def _held(self, lifetimes: Iterable[Lifetime]) -> list[int]:
+        change = [0] * (self.calls + 2)
+        for each in lifetimes:
+            change[each.first or 0] += each.bytes
+            change[(self.calls if each.last is None else min(each.last, self.calls)) + 1] -= each.bytes
+        return list(accumulate(change[:-1]))
+
     def _peak(self, lifetimes: Iterable[Lifetime]) -> int:
         """The first call at which the most bytes are held."""
-        change = [0] * (self.calls + 3)
-        for each in lifetimes:
-            change[max(0, each.first or 0)] += each.bytes
-            change[(self.calls + 1 if each.last is None else each.last) + 1] -= each.bytes
-        best, at, held = -1, 0, 0
-        for call, step in enumerate(change[:-1]):
-            held += step
-            if held > best:
-                best, at = held, call
-        return at
+        held = self._held(lifetimes)
+        return held.index(max(held))
 
 
 def capture(

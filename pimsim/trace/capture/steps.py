@@ -8,12 +8,12 @@ engine stores indices so; unsigned bytes as int8.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
-from pimsim.trace.assemble import Shape, Use, rows
+from pimsim.trace.assemble import rows
+from pimsim.trace.capture import products
 from pimsim.trace.capture.fuse import BATCH_NORMS
-from pimsim.trace.capture.record import Call, Storage, Value
+from pimsim.trace.capture.operand import Step, Unknown, any_of, as_shape, positive
+from pimsim.trace.capture.record import Call, Value
 
 DTYPES = {
     "float32": "fp32",
@@ -87,6 +87,7 @@ _FUNCTIONS = {
     "_log_softmax_backward_data": "mul_add",
     "native_batch_norm_backward": "mul_add",
     "native_layer_norm_backward": "mul_add",
+    "native_group_norm_backward": "mul_add",
     "_fused_rms_norm_backward": "mul_add",
     "nll_loss_backward": "cast",
     "cumsum": "add",
@@ -99,36 +100,8 @@ _FUNCTIONS = {
 }
 _REDUCTIONS = frozenset(
     """sum mean var std var_mean amax amin max min argmax argmin any all prod norm linalg_vector_norm
-    logsumexp topk avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d nansum""".split()  # noqa: SIM905
+    logsumexp topk histc bincount avg_pool2d max_pool2d_with_indices _adaptive_avg_pool2d nansum""".split()  # noqa: SIM905
 )
-_MOST_PRODUCTS = 20_000
-
-
-class Unknown(Exception):
-    """A call that has no counterpart; the text says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One operator to be. suffix: put behind the name where a call becomes several."""
-
-    kind: str
-    inputs: list[Operand]
-    outputs: list[Operand]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    suffix: str = ""
-
-
-@dataclass(frozen=True)
-class Operand:
-    """A storage, or part of it, in the shape that the operator wants (None: any)."""
-
-    storage: Storage
-    shape: Shape | None = None
-    part: str = ""
-
-    def use(self, name: str) -> Use:
-        return Use(tensor=name, shape=self.shape, part=self.part)
 
 
 def steps(call: Call) -> list[Step]:
@@ -139,47 +112,17 @@ def steps(call: Call) -> list[Step]:
         if value.dtype not in DTYPES:
             raise Unknown(f"{name} of {value.dtype}")
     if make is None and name.startswith("_scaled_dot_product_"):
-        make = _attention_backward if name.endswith("_backward") else _attention
+        make = products.attention_backward if name.endswith("_backward") else products.attention
     if make is not None:
         return list(make(call))
     plain = name.removeprefix("_foreach_").removesuffix("_")
     if plain in _REDUCTIONS and not name.startswith("_foreach_"):
-        return [Step(kind="reduce", inputs=[_any(call.inputs[0])], outputs=[_any(call.outputs[0])])]
+        if call.outputs[0].elements > call.inputs[0].elements:  # a histogram with more bins than values
+            return [_elementwise(call, "add")]
+        return [Step(kind="reduce", inputs=[any_of(call.inputs[0])], outputs=[any_of(call.outputs[0])])]
     if call.pointwise or plain in _FUNCTIONS or name.startswith("_foreach_"):
         return [_elementwise(call, _FUNCTIONS.get(plain, "add"))]
     raise Unknown(name)
-
-
-def _any(value: Value) -> Operand:
-    """A value whose shape does not matter."""
-    if value.whole:
-        return Operand(value.storage)
-    return Operand(value.storage, _positive(value.distinct), _part(value))
-
-
-def _as(value: Value, shape: Shape) -> Operand:
-    """A value in a demanded shape."""
-    return Operand(value.storage, shape, "" if value.whole else _part(value))
-
-
-def _part(value: Value) -> str:
-    """Which elements: first one and shape, strides too if it is not one stretch of memory."""
-    shape = "x".join(map(str, value.distinct))
-    return f"{value.offset}+{shape}" + ("" if _dense(value) else "/" + "x".join(map(str, value.strides)))
-
-
-def _dense(value: Value) -> bool:
-    wanted = 1
-    for stride, size in sorted(zip(value.strides, value.shape, strict=True)):
-        if size > 1:
-            if stride != wanted:
-                return False
-            wanted *= size
-    return True
-
-
-def _positive(shape: Shape) -> Shape:
-    return shape or (1,)
 
 
 def _elementwise(call: Call, function: str) -> Step:
@@ -198,155 +141,10 @@ def _elementwise(call: Call, function: str) -> Step:
         inputs = [value for value in (call.args.get("target"),) if isinstance(value, Value)] or inputs
     return Step(
         kind="elementwise",
-        inputs=[_any(value) for value in inputs],
-        outputs=[_any(value) for value in outputs],
+        inputs=[any_of(value) for value in inputs],
+        outputs=[any_of(value) for value in outputs],
         attrs={"function": function},
     )
-
-
-def _mm(call: Call) -> Iterator[Step]:
-    yield _product(call.args["self"], call.args["mat2"], call.outputs[0])
-
-
-def _addmm(call: Call) -> Iterator[Step]:
-    bias, out = call.args["self"], call.outputs[0]
-    n = out.shape[1]
-    if bias.distinct == (n,) and call.args.get("beta", 1) == 1 and call.args.get("alpha", 1) == 1:
-        yield _product(call.args["mat1"], call.args["mat2"], out, bias)
-        return
-    yield _product(call.args["mat1"], call.args["mat2"], out)
-    yield Step(
-        kind="elementwise",
-        inputs=[_any(out), _any(bias)],
-        outputs=[_any(out)],
-        attrs={"function": "mul_add"},
-        suffix="add",
-    )
-
-
-def _product(a: Value, b: Value, out: Value, bias: Value | None = None) -> Step:
-    """a (M, K) by b (K, N)."""
-    inputs = [_as(a, a.shape), _as(b, b.shape[::-1])]
-    if bias is not None:
-        inputs.append(_as(bias, bias.shape))
-    return Step(kind="matmul", inputs=inputs, outputs=[_as(out, out.shape)])
-
-
-def _bmm(call: Call) -> Iterator[Step]:
-    arguments = list(call.args.values())
-    a, b = (arguments[1], arguments[2]) if call.name.startswith("baddbmm") else (arguments[0], arguments[1])
-    (batch, m, k), n, out = a.shape, b.shape[2], call.outputs[0]
-    if batch > _MOST_PRODUCTS:
-        raise Unknown(f"{call.name} of {batch:,} products")
-    for i in range(batch):
-        yield Step(
-            kind="matmul",
-            inputs=[_slice(a, (m, k), i), _slice(b, (n, k), i)],
-            outputs=[_slice(out, (m, n), i)],
-            suffix="" if batch == 1 else str(i),
-        )
-
-
-def _mv(call: Call) -> Iterator[Step]:
-    matrix, vector, out = call.args["self"], call.args["vec"], call.outputs[0]
-    yield Step(
-        kind="matmul",
-        inputs=[_as(vector, (1, vector.shape[0])), _as(matrix, matrix.shape)],
-        outputs=[_as(out, (1, matrix.shape[0]))],
-    )
-
-
-def _dot(call: Call) -> Iterator[Step]:
-    a, b, out = call.args["self"], call.args["tensor"], call.outputs[0]
-    yield Step(
-        kind="matmul",
-        inputs=[_as(a, (1, a.elements)), _as(b, (1, b.elements))],
-        outputs=[_as(out, (1, 1))],
-    )
-
-
-def _slice(value: Value, shape: Shape, i: int) -> Operand:
-    """Matrix i of a batch; one that is repeated is one part."""
-    if value.shape[0] == 1:
-        return _as(value, shape)
-    at = value.offset + (i * value.strides[0])
-    return Operand(value.storage, shape, f"{at}+{'x'.join(map(str, shape))}")
-
-
-def _convolution(call: Call) -> Iterator[Step]:
-    x, w, out = call.args["input"], call.args["weight"], call.outputs[0]
-    bias = call.args.get("bias")
-    attrs = _conv_attrs(call)
-    if call.args.get("transposed"):
-        yield Step(
-            kind="conv2d",
-            inputs=[_as(x, _4d(x.shape)), _as(w, _4d(w.shape))],
-            outputs=[_as(out, _4d(out.shape))],
-            attrs={**attrs, "gradient": "input"},
-        )
-        if bias is not None:
-            yield Step(
-                kind="elementwise",
-                inputs=[_any(out), _any(bias)],
-                outputs=[_any(out)],
-                attrs={"function": "add"},
-                suffix="bias",
-            )
-        return
-    inputs = [_as(x, _4d(x.shape)), _as(w, _4d(w.shape))]
-    if bias is not None:
-        inputs.append(_as(bias, bias.shape))
-    yield Step(kind="conv2d", inputs=inputs, outputs=[_as(out, _4d(out.shape))], attrs=attrs)
-
-
-def _convolution_backward(call: Call) -> Iterator[Step]:
-    grad, x, w = call.args["grad_output"], call.args["input"], call.args["weight"]
-    if call.args.get("transposed"):
-        raise Unknown("convolution_backward of a transposed convolution")
-    attrs, wanted = _conv_attrs(call), list(call.args["output_mask"])
-    outputs = iter(call.outputs)
-    gx, gw, gb = (next(outputs) if each else None for each in wanted)
-    if gx is not None:
-        yield Step(
-            kind="conv2d",
-            inputs=[_as(grad, _4d(grad.shape)), _as(w, _4d(w.shape))],
-            outputs=[_as(gx, _4d(gx.shape))],
-            attrs={**attrs, "gradient": "input"},
-            suffix="input",
-        )
-    if gw is not None:
-        yield Step(
-            kind="conv2d",
-            inputs=[_as(x, _4d(x.shape)), _as(grad, _4d(grad.shape))],
-            outputs=[_as(gw, _4d(gw.shape))],
-            attrs={**attrs, "gradient": "weight"},
-            suffix="weight",
-        )
-    if gb is not None:
-        yield Step(kind="reduce", inputs=[_any(grad)], outputs=[_any(gb)], suffix="bias")
-
-
-def _conv_attrs(call: Call) -> dict[str, Any]:
-    axes = len(call.args["weight"].shape) - 2
-    if axes not in (1, 2):
-        raise Unknown(f"{call.name} over {axes} axes")
-
-    def pair(name: str, missing: int) -> list[int]:
-        values = list(call.args.get(name) or [missing])
-        values = values * axes if len(values) == 1 else values
-        return [missing, *values] if axes == 1 else values
-
-    return {
-        "stride": pair("stride", 1),
-        "padding": pair("padding", 0),
-        "dilation": pair("dilation", 1),
-        "groups": call.args["groups"],
-    }
-
-
-def _4d(shape: Shape) -> Shape:
-    """(B, C, L) as (B, C, 1, L)."""
-    return shape if len(shape) == 4 else (*shape[:2], 1, shape[2])
 
 
 def _norm(call: Call) -> Iterator[Step]:
@@ -365,8 +163,8 @@ def _norm(call: Call) -> Iterator[Step]:
         attrs = {"groups": width // x.shape[-1]}
     yield Step(
         kind="norm",
-        inputs=[_as(x, shape), *(_as(each, each.shape) for each in weights)],
-        outputs=[_as(out, result)],
+        inputs=[as_shape(x, shape), *(as_shape(each, each.shape) for each in weights)],
+        outputs=[as_shape(out, result)],
         attrs=attrs,
     )
 
@@ -375,11 +173,11 @@ def _batch_norm(call: Call) -> Iterator[Step]:
     """Scale and shift of every channel; in training after a pass for mean and variance."""
     x, out = call.inputs[0], call.outputs[0]
     weights = [each for each in (call.args.get("weight"), call.args.get("bias")) if isinstance(each, Value)]
-    inputs = [_any(x), *(_any(each) for each in weights)]
+    inputs = [any_of(x), *(any_of(each) for each in weights)]
     if len(call.outputs) > 1 and call.outputs[1].elements:
-        yield Step(kind="reduce", inputs=[_any(x)], outputs=[_any(call.outputs[1])], suffix="statistics")
-        inputs.append(_any(call.outputs[1]))
-    yield Step(kind="elementwise", inputs=inputs, outputs=[_any(out)], attrs={"function": "mul_add"})
+        yield Step(kind="reduce", inputs=[any_of(x)], outputs=[any_of(call.outputs[1])], suffix="statistics")
+        inputs.append(any_of(call.outputs[1]))
+    yield Step(kind="elementwise", inputs=inputs, outputs=[any_of(out)], attrs={"function": "mul_add"})
 
 
 def _group_norm(call: Call) -> Iterator[Step]:
@@ -388,8 +186,8 @@ def _group_norm(call: Call) -> Iterator[Step]:
 
 def _softmax(call: Call) -> Iterator[Step]:
     x, out = call.inputs[0], call.outputs[0]
-    shape = _positive(out.shape)
-    yield Step(kind="softmax", inputs=[_as(x, shape)], outputs=[_as(out, shape)])
+    shape = positive(out.shape)
+    yield Step(kind="softmax", inputs=[as_shape(x, shape)], outputs=[as_shape(out, shape)])
 
 
 def _embedding(call: Call) -> Iterator[Step]:
@@ -397,8 +195,8 @@ def _embedding(call: Call) -> Iterator[Step]:
     count = max(1, ids.elements)
     yield Step(
         kind="gather",
-        inputs=[_as(table, table.shape), _any(ids)],
-        outputs=[_as(out, (count, table.shape[1]))],
+        inputs=[as_shape(table, table.shape), any_of(ids)],
+        outputs=[as_shape(out, (count, table.shape[1]))],
         attrs={"rows": count},
     )
 
@@ -418,8 +216,8 @@ def _gather(call: Call) -> Iterator[Step]:
         width = table.shape[-1]
     yield Step(
         kind="gather",
-        inputs=[_as(table, (table.elements // width, width)), *(_any(value) for value in indices[:1])],
-        outputs=[_as(out, (out.elements // width, width))],
+        inputs=[as_shape(table, (table.elements // width, width)), *(any_of(value) for value in indices[:1])],
+        outputs=[as_shape(out, (out.elements // width, width))],
         attrs={"rows": out.elements // width},
     )
 
@@ -433,7 +231,7 @@ def _scatter_in_place(call: Call) -> Iterator[Step]:
     if not call.name.endswith("_") or not fits:
         yield _elementwise(call, "cast")
         return
-    yield Step(kind="copy", inputs=[_any(values[0])], outputs=[_any(target)])
+    yield Step(kind="copy", inputs=[any_of(values[0])], outputs=[any_of(target)])
 
 
 def _cat(call: Call) -> Iterator[Step]:
@@ -441,8 +239,8 @@ def _cat(call: Call) -> Iterator[Step]:
     out = call.outputs[0]
     yield Step(
         kind="copy",
-        inputs=[_any(value) for value in sources],
-        outputs=[_any(out)] * len(sources),
+        inputs=[any_of(value) for value in sources],
+        outputs=[any_of(out)] * len(sources),
     )
 
 
@@ -451,7 +249,7 @@ def _pad(call: Call) -> Iterator[Step]:
     if x.elements > out.elements:
         yield _elementwise(call, "cast")
     else:
-        yield Step(kind="copy", inputs=[_any(x)], outputs=[_any(out)])
+        yield Step(kind="copy", inputs=[any_of(x)], outputs=[any_of(out)])
 
 
 def _rope(call: Call) -> Iterator[Step]:
@@ -462,87 +260,23 @@ def _nll(call: Call) -> Iterator[Step]:
     yield _elementwise(call, "sub")
 
 
-def _attention(call: Call) -> Iterator[Step]:
-    q, k, v, out = call.args["query"], call.args["key"], call.args["value"], call.outputs[0]
-    batch, heads, tokens, dim = q.shape
-    kv_heads, context = k.shape[1], k.shape[2]
-    if v.shape[3] != dim or heads % kv_heads:
-        raise Unknown(f"{call.name} of {heads} heads of {dim} and {kv_heads} of {v.shape[3]}")
-    attrs = {
-        "heads": heads,
-        "kv_heads": kv_heads,
-        "head_dim": dim,
-        "context": context,
-        "causal": bool(call.args.get("is_causal", False)) and tokens <= context,
-    }
-    for i in range(batch):
-        yield Step(
-            kind="attention",
-            inputs=[
-                _slice(q, (tokens, heads * dim), i),
-                _slice(k, (context, kv_heads * dim), i),
-                _slice(v, (context, kv_heads * dim), i),
-            ],
-            outputs=[_slice(out, (tokens, heads * dim), i)],
-            attrs=attrs,
-            suffix="" if batch == 1 else str(i),
-        )
-
-
-def _attention_backward(call: Call) -> Iterator[Step]:
-    """Five products for each head: the scores again, and the gradients of values, scores, queries, keys."""
-    names = [name for name in call.args if name.startswith("grad")]
-    grad, q, k, v = call.args[names[0]], call.args["query"], call.args["key"], call.args["value"]
-    gq, gk, gv = call.outputs[:3]
-    (batch, heads, m, d), n, shared = q.shape, k.shape[2], q.shape[1] // k.shape[1]
-    if batch * heads * 5 > _MOST_PRODUCTS:
-        raise Unknown(f"{call.name} of {batch * heads:,} heads")
-
-    def head(value: Value, shape: Shape, b: int, h: int) -> Operand:
-        return Operand(value.storage, shape, f"{b}.{h}")
-
-    for b in range(batch):
-        for h in range(heads):
-            kv = h // shared
-            scratch = [
-                Storage(
-                    name=f"{call.path}.{call.number}.{b}.{h}.{what}",
-                    shape=(m, n),
-                    dtype=q.dtype,
-                    role="activation",
-                    bytes=0,
-                    born=call.number,
-                    data=True,
-                )
-                for what in ("scores", "grad_scores")
-            ]
-            p, ds = scratch
-            products = (
-                ("scores", head(q, (m, d), b, h), head(k, (n, d), b, kv), Operand(p, (m, n))),
-                ("values", Operand(p, (n, m)), head(grad, (d, m), b, h), head(gv, (n, d), b, kv)),
-                ("grad", head(grad, (m, d), b, h), head(v, (n, d), b, kv), Operand(ds, (m, n))),
-                ("queries", Operand(ds, (m, n)), head(k, (d, n), b, kv), head(gq, (m, d), b, h)),
-                ("keys", Operand(ds, (n, m)), head(q, (d, m), b, h), head(gk, (n, d), b, kv)),
-            )
-            for what, x, w, y in products:
-                yield Step(kind="matmul", inputs=[x, w], outputs=[y], suffix=f"{what}.{b}.{h}")
-
-
 _MAKERS: dict[str, Callable[[Call], Iterator[Step]]] = {
-    "mm": _mm,
-    "addmm": _addmm,
-    "bmm": _bmm,
-    "baddbmm": _bmm,
-    "mv": _mv,
-    "dot": _dot,
-    "convolution": _convolution,
-    "convolution_backward": _convolution_backward,
+    "mm": products.mm,
+    "addmm": products.addmm,
+    "bmm": products.bmm,
+    "_grouped_mm": products.grouped,
+    "baddbmm": products.bmm,
+    "mv": products.mv,
+    "dot": products.dot,
+    "convolution": products.convolution,
+    "convolution_backward": products.convolution_backward,
     "pimsim::norm": _norm,
     "native_layer_norm": _norm,
     "_fused_rms_norm": _norm,
     **dict.fromkeys((*BATCH_NORMS, "_batch_norm_with_update"), _batch_norm),
     "native_group_norm": _group_norm,
     "_softmax": _softmax,
+    "_safe_softmax": _softmax,
     "_log_softmax": _softmax,
     "embedding": _embedding,
     "gather": _gather,
@@ -556,6 +290,6 @@ _MAKERS: dict[str, Callable[[Call], Iterator[Step]]] = {
     "pimsim::rope": _rope,
     "pimsim::silu_mul": lambda call: iter([_elementwise(call, "silu_mul")]),
     "pimsim::gelu_mul": lambda call: iter([_elementwise(call, "gelu_mul")]),
-    "pimsim::attention": _attention,
+    "pimsim::attention": products.attention,
     "nll_loss_forward": _nll,
 }

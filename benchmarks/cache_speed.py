@@ -1,0 +1,132 @@
+"""How many line accesses a second do the caches do? Writes results_cache.md.
+
+Processor time of this process, warm (compiled), one core, the fastest of five runs. The plain hierarchy in
+dictionaries that the tests compare with runs in the same call, on the beginning of the same accesses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numba
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from devices.plain_cache import PlainCaches
+
+from pimsim.devices import CpuSpec, part
+from pimsim.devices.cache import Caches, Hierarchy, Timing
+from pimsim.devices.cache.patterns import PATTERNS, Walk, walk
+from pimsim.devices.spec import CACHE_POLICIES
+
+RUNS = 5
+PLAIN_ACCESSES = 40_000
+SIZE_BYTES = 64 * 2**20
+WANTED = 20e6  # line accesses a second and core of an ordinary hierarchy
+
+CPU = part("exynos-2400", CpuSpec)
+ORDINARY = (CPU.cores[0].l1, CPU.cores[0].l2, CPU.shared[1])
+"""L1, L2 and system cache of a Cortex-X4: LRU, write-back, non-inclusive."""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """The fastest of some runs, after one that compiles."""
+    work()
+    taken = []
+    for _ in range(RUNS):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+def rate(hierarchy: Hierarchy, accesses: Walk, timing: Timing | None = None) -> float:
+    """Line accesses a second through caches that are warm."""
+    caches = Caches(hierarchy, timing=timing)
+    return len(accesses) / seconds(lambda: caches.run(accesses.addresses, accesses.writes))
+
+
+def plain_rate(hierarchy: Hierarchy, accesses: Walk) -> float:
+    """The same of the dictionaries, once and on fewer accesses."""
+    plain = PlainCaches(hierarchy)
+    rows = list(zip(accesses.addresses[:PLAIN_ACCESSES].tolist(), accesses.writes.tolist(), strict=False))
+    start = time.process_time()
+    for address, write in rows:
+        plain.access(0, address, write, "cacheable", 64)
+    return len(rows) / (time.process_time() - start)
+
+
+def report() -> str:
+    """The whole of results_cache.md."""
+    one = Hierarchy(cores=(ORDINARY,))
+    walks = {name: walk(name, SIZE_BYTES) for name in PATTERNS if name != "gemm"}
+    walks["gemm"] = walk("gemm", 6 * 512 * 512)
+    walks["writes only"] = Walk(addresses=walks["stream"].addresses, writes=~walks["stream"].writes)
+    fits = np.arange(1 << 20) % 8192 * 64
+    walks["half a MiB, over and over"] = Walk(addresses=fits, writes=np.zeros(len(fits), bool))
+    lines = [
+        "# Speed of the caches",
+        "",
+        f"Line accesses a second of one core, warm, the fastest of {RUNS} runs of processor time. Written by",
+        f"`benchmarks/cache_speed.py` (Python {platform.python_version()}, Numba {numba.__version__}, NumPy",
+        f"{np.__version__}, {platform.machine()}). Wanted of such hierarchies: {WANTED / 1e6:.0f} million.",
+        "",
+        f"## L1, L2, system cache of a Cortex-X4; walks over {SIZE_BYTES >> 20} MiB (gemm: 512 x 512 x 512)",
+        "",
+        "| walk | accesses | million a second | in dictionaries | times as fast |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, accesses in walks.items():
+        ours, plain = rate(one, accesses), plain_rate(one, accesses)
+        row = f"| {name} | {len(accesses):,} | {ours / 1e6:.1f} | {plain / 1e6:.3f} | {ours / plain:,.0f} |"
+        lines.append(row)
+    stride = tuple(replace(s, prefetch="stride" if s.name == "L2" else "none") for s in ORDINARY)
+    inclusive = tuple(
+        replace(s, inclusion="inclusive" if s.name == "SLC" else "non-inclusive") for s in ORDINARY
+    )
+    exclusive = tuple(
+        replace(s, inclusion="exclusive" if s.name == "SLC" else "non-inclusive") for s in ORDINARY
+    )
+    mshrs = tuple(replace(s, mshrs=48 if s.name == "L2" else 16) for s in ORDINARY)
+    others: list[tuple[str, Hierarchy, Timing | None]] = [
+        *(
+            (f"all levels {p}", Hierarchy(cores=(tuple(replace(s, policy=p) for s in ORDINARY),)), None)
+            for p in CACHE_POLICIES
+        ),
+        ("stride prefetcher at L2", Hierarchy(cores=(stride,)), None),
+        ("system cache inclusive", Hierarchy(cores=(inclusive,)), None),
+        ("system cache exclusive", Hierarchy(cores=(exclusive,)), None),
+        ("time model, MSHRs", Hierarchy(cores=(mshrs,)), Timing()),
+        ("L1, L2, L3 and system cache", Hierarchy(cores=((*ORDINARY[:2], *CPU.shared),)), None),
+    ]
+    lines += [
+        "",
+        "## Other hierarchies, million accesses a second",
+        "",
+        "| hierarchy | stream | reuse | gemm |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, hierarchy, timing in others:
+        rates = [rate(hierarchy, walks[w], timing) / 1e6 for w in ("stream", "reuse", "gemm")]
+        lines.append(f"| {name} | {' | '.join(f'{r:.1f}' for r in rates)} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--out", type=Path, default=Path(__file__).with_name("results_cache.md"))
+    given = options.parse_args()
+    text = report()
+    given.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

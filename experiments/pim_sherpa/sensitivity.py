@@ -1,0 +1,250 @@
+"""Which calibrated constants do the conclusions hang on?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from experiments.pim_sherpa.setting import LEAVES_OUT, MODELS, READ, machine, seconds
+from pimsim.checks import Check, Tolerance
+from pimsim.report.curves import tornado
+from pimsim.report.report import Report
+from pimsim.run import decode_ps
+from pimsim.system import System, Threads
+
+COST_S = 200.0
+PROMPTS = (64, 96, 128, 160)
+TOKENS = 192  # of the best speed-up, at prompt 64
+HIDDEN_PERCENT = 1.0
+QUANTITIES = {
+    "excess_percent": "double buffering over FACIL\nat prompt 64 (%)",
+    "threshold_tokens": "prompt from which copies\nare hidden (tokens)",
+    "speedup": f"FACIL over the host alone,\n64 + {TOKENS} tokens (times)",
+    "penalty_percent": "online rearrangement over\nFACIL at prompt 64 (%)",
+}
+
+CORE_CONSTANTS = ("gemm_efficiency", "gemm_fill_rows", "nc_outstanding", "lines_outstanding", "cached_gbps")
+CPU_CONSTANTS = ("path_ns", "cluster_lines", "dispatch_us", "wake_us", "create_us", "attention_efficiency")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """One constant: the machine with its lower and with its higher setting, and what those are."""
+
+    name: str
+    low: System
+    high: System
+    low_text: str
+    high_text: str
+
+
+def ranges(system: System) -> list[Range]:
+    """Every calibrated or estimated constant that moves a time: +-20 %, or the range that is plausible."""
+
+    def cores(name: str, factor: float) -> System:
+        held = [replace(core, **{name: _scaled(getattr(core, name), factor)}) for core in system.cpu.cores]
+        return replace(system, cpu=replace(system.cpu, cores=tuple(held)))
+
+    def cpu(name: str, factor: float) -> System:
+        return replace(system, cpu=replace(system.cpu, **{name: _scaled(getattr(system.cpu, name), factor)}))
+
+    def pim(**values: Any) -> System:
+        assert system.pim is not None
+        return replace(system, pim=replace(system.pim, **values))
+
+    found = [
+        Range(name=name, low=change(name, 0.8), high=change(name, 1.2), low_text="-20 %", high_text="+20 %")
+        for change, names in (
+            (cores, CORE_CONSTANTS),
+            (cpu, CPU_CONSTANTS),
+        )
+        for name in names
+    ]
+    found += [
+        Range(name="pim.mode_ck", low=pim(mode_ck=8), high=pim(mode_ck=128), low_text="8", high_text="128"),
+        Range(
+            name="pim.mac_pipeline_ck", low=pim(mac_pipeline_ck=4), high=pim(mac_pipeline_ck=64),
+            low_text="4", high_text="64",
+        ),
+        Range(
+            name="system.fence_ns", low=system, high=replace(system, fence_ns=150.0),
+            low_text="no fences", high_text="150",
+        ),
+        Range(
+            name="copy split", low=system, high=replace(system, threads=Threads(copy_split="static")),
+            low_text="pieces", high_text="equal shares",
+        ),
+        Range(
+            name="X4 shared by a copy thread", low=system,
+            high=replace(system, copy_cores=(0, 5), threads=Threads(copy_split="static")),
+            low_text="no", high_text="yes, equal shares",
+        ),
+    ]  # fmt: skip
+    return found
+
+
+def conclusions(model: str, system: System) -> dict[str, float]:
+    """The four quantities, and the excess at prompt 128, on a machine."""
+    facil = {p: seconds(model, "facil", p, system) for p in PROMPTS}
+    excess = {p: 100 * (seconds(model, "double-buffering", p, system) / facil[p] - 1) for p in PROMPTS}
+    host = seconds(model, "host-only", 64, system)
+    context = 64 + TOKENS // 2  # a step's time grows linearly with the context
+    step = {m: decode_ps(model, m, context - 1, system) * 1e-12 for m in ("host-only", "facil")}
+    first = {"host-only": host, "facil": facil[64]}
+    total = {method: first[method] + (TOKENS - 1) * step[method] for method in step}
+    rearranged = seconds(model, "online-rearrangement", 64, system)
+    return {
+        "excess_percent": excess[64],
+        "threshold_tokens": _threshold(excess),
+        "speedup": total["host-only"] / total["facil"],
+        "penalty_percent": 100 * (rearranged / facil[64] - 1),
+        "excess_at_128_percent": excess[128],
+    }
+
+
+def run(progress: Callable[[float, str], None]) -> Report:
+    """Each constant at both ends of its range, everything else as it is, for both models."""
+    system = machine()
+    known = ranges(system)
+    rows = []
+    for i, model in enumerate(MODELS):
+        progress(i / len(MODELS), model)
+        base = conclusions(model, system)
+        for j, constant in enumerate(known):
+            progress((i + j / len(known)) / len(MODELS), f"{model}, {constant.name}")
+            ends = {
+                "low": conclusions(model, constant.low) if constant.low != system else base,
+                "high": conclusions(model, constant.high),
+            }
+            for quantity in base:
+                rows.append(
+                    {
+                        "model": model,
+                        "constant": constant.name,
+                        "settings": f"{constant.low_text} .. {constant.high_text}",
+                        "quantity": quantity,
+                        "base": base[quantity],
+                        "low": ends["low"][quantity],
+                        "high": ends["high"][quantity],
+                    }
+                )
+    frame = pd.DataFrame(rows)
+    ends = frame[["base", "low", "high"]]
+    frame["swing"] = (ends.max(axis=1) - ends.min(axis=1)).round(6)
+    return Report(
+        name="sensitivity",
+        question="Which calibrated constants do the conclusions hang on?",
+        tables={"what-matters": _matters(frame), "constants": _wide(frame)},
+        checks=_checks(frame),
+        figures={f"tornado-{model}": (lambda model=model: _figure(frame, model)) for model in MODELS},
+        leaves_out=(
+            *LEAVES_OUT,
+            "constants that move together: one at a time is changed",
+            "address maps and the shape of PIM tiles, which are settings and no numbers",
+        ),
+    )
+
+
+def _scaled(value: float, factor: float) -> float:
+    """Whole numbers stay whole."""
+    return round(value * factor) if isinstance(value, int) else value * factor
+
+
+def _threshold(excess: dict[int, float]) -> float:
+    """Prompt at which the excess falls to `HIDDEN_PERCENT`, between simulated prompts in a straight line."""
+    last: tuple[int, float] | None = None
+    for prompt, value in excess.items():
+        if value <= HIDDEN_PERCENT:
+            if last is None:
+                return float(prompt)
+            return float(last[0] + (last[1] - HIDDEN_PERCENT) / (last[1] - value) * (prompt - last[0]))
+        last = (prompt, value)
+    return float(max(excess))  # not hidden within the prompts that were run
+
+
+def _matters(frame: pd.DataFrame) -> pd.DataFrame:
+    """The three constants that move each quantity most."""
+    rows = []
+    for (model, quantity), part in frame.groupby(["model", "quantity"], sort=False):
+        if quantity not in QUANTITIES:
+            continue
+        most = part.sort_values("swing", ascending=False, kind="stable").head(3)
+        rows.append(
+            {
+                "model": model,
+                "quantity": quantity,
+                "base": float(part["base"].iloc[0]),
+                "moved_most_by": "; ".join(
+                    f"{row.constant} ({row.low:.3g} .. {row.high:.3g})" for row in most.itertuples()
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _wide(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (model, constant, settings), part in frame.groupby(["model", "constant", "settings"], sort=False):
+        row: dict[str, object] = {"model": model, "constant": constant, "settings": settings}
+        for quantity in QUANTITIES:
+            held = part[part["quantity"] == quantity].iloc[0]
+            row[quantity.rpartition("_")[0] or quantity] = f"{held['low']:.3g} .. {held['high']:.3g}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _figure(frame: pd.DataFrame, model: str) -> Any:
+    part = frame[(frame["model"] == model) & frame["quantity"].isin(list(QUANTITIES))]
+    most = part.assign(share=part["swing"] / part["base"]).groupby("constant", sort=False)["share"].max()
+    order = list(most.sort_values(ascending=False, kind="stable").index)
+    part = part.sort_values("constant", key=lambda names: names.map(order.index), kind="stable")
+    return tornado(
+        part.assign(quantity=part["quantity"].map(QUANTITIES)), title=f"{model}: what each constant moves"
+    )
+
+
+def _checks(frame: pd.DataFrame) -> list[Check]:
+    """Conclusions that must hold at both ends of every calibrated constant (threads and fences set aside)."""
+    numbers = frame[~frame["constant"].isin(["copy split", "X4 shared by a copy thread", "system.fence_ns"])]
+    checks = []
+    for model in MODELS:
+        at = numbers[numbers["model"] == model].set_index(["quantity", "constant"])[["low", "high"]]
+
+        def worst(quantity: str, pick: str, at: pd.DataFrame = at) -> float:
+            values = at.loc[quantity].to_numpy()
+            return float(values.max() if pick == "max" else values.min())
+
+        for quantity, said, pick, tolerance, unit in (
+            ("excess_at_128_percent", "double buffering over FACIL at prompt 128, at most", "max", 3.0, "%"),
+            ("excess_percent", "double buffering over FACIL at prompt 64, at most", "max", 19.0, "%"),
+        ):
+            checks.append(
+                Check(
+                    quantity=said,
+                    setting=f"{model}, any constant at either end",
+                    ours=worst(quantity, pick),
+                    unit=unit,
+                    tolerance=Tolerance(high=tolerance),
+                    source=READ,
+                )
+            )
+        checks.append(
+            Check(
+                quantity="online rearrangement stays slower than double buffering at prompt 64",
+                setting=f"{model}, any constant at either end",
+                ours=bool(worst("penalty_percent", "min") > worst("excess_percent", "max")),
+                source=READ,
+            )
+        )
+        checks.append(
+            Check(
+                quantity="PIM with FACIL stays at least twice as fast as the host alone",
+                setting=f"{model}, 64 + {TOKENS} tokens, any constant at either end",
+                ours=worst("speedup", "min"),
+                unit="x",
+                tolerance=Tolerance(low=2.0),
+                source="robustness: well above the host alone",
+            )
+        )
+    return checks

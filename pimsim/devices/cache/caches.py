@@ -1,0 +1,371 @@
+"""Caches that persist: run accesses through them, look into them, empty them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from pimsim.devices.cache import state as a
+from pimsim.devices.cache.extras import drain
+from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of
+from pimsim.devices.cache.kernel import run
+from pimsim.devices.cache.plain import lanes_of, run_plain
+from pimsim.devices.spec import CacheSpec
+from pimsim.errors import PlacementError, SpecError
+from pimsim.placement.region import Attribute, Region
+
+ATTRIBUTES = (Attribute.CACHEABLE, Attribute.NON_CACHEABLE, Attribute.WRITE_COMBINING)
+"""In the order of their codes."""
+LOG_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelCounts:
+    """What one cache did. core: whose it is, -1 if shared.
+
+    hits, misses: accesses of cores that looked here (stores that a write-through level passes on included).
+    fills: lines that came in. evictions: lines that made room, write_backs: the dirty ones of them.
+    back_invalidations: lines that left because an inclusive level dropped them. moves: hits of an exclusive
+    level, whose line moved inwards.
+    prefetches: lines brought in ahead; useful: of them, used before they left; unused: left before.
+    dropped_prefetches: found no MSHR. merged: misses on lines that were on their way (time model only).
+    stall_ns: time that accesses waited for an MSHR of this level (time model only).
+    """
+
+    name: str
+    core: int
+    hits: int
+    misses: int
+    fills: int
+    evictions: int
+    write_backs: int
+    back_invalidations: int
+    moves: int
+    prefetches: int
+    useful_prefetches: int
+    unused_prefetches: int
+    dropped_prefetches: int
+    merged: int
+    stall_ns: float
+
+    @property
+    def miss_rate(self) -> float:
+        """Misses over accesses, 0 to 1; 0 without accesses."""
+        return self.misses / max(1, self.hits + self.misses)
+
+    @property
+    def accuracy(self) -> float:
+        """Prefetched lines that were used over all that were issued, 0 to 1."""
+        return self.useful_prefetches / max(1, self.prefetches)
+
+    @property
+    def coverage(self) -> float:
+        """Misses that prefetches made hits, over all misses there would have been, 0 to 1."""
+        return self.useful_prefetches / max(1, self.useful_prefetches + self.misses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheLog:
+    """What happened, in order.
+
+    access: (m,) int64, index of the access that caused it. event: (m,) int8, index in `state.EVENTS`.
+    cache: (m,) int64, number of the cache (order of `CacheCounts.levels`), -1: memory.
+    address: (m,) uint64, bytes, of the line or, if non-cacheable, as accessed.
+    served: (n,) int8, for every access the first level that held the line; the number of levels: memory.
+    """
+
+    access: npt.NDArray[np.int64]
+    event: npt.NDArray[np.int8]
+    cache: npt.NDArray[np.int64]
+    address: npt.NDArray[np.uint64]
+    served: npt.NDArray[np.int8]
+
+    def where(self, *events: str) -> npt.NDArray[np.bool_]:
+        """(m,) bool: which rows are one of these events."""
+        return np.isin(self.event, [a.EVENTS.index(name) for name in events])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheCounts:
+    """Counts of one run. Memory reads and writes are lines, non-cacheable ones and combined bursts accesses.
+
+    prefetch_reads: those of memory_reads that a prefetcher asked for.
+    time_ns, nc_stall_ns, store_stall_ns: a core each; None without a time model.
+    """
+
+    accesses: int
+    line_bytes: int
+    levels: tuple[LevelCounts, ...]
+    memory_reads: int
+    memory_writes: int
+    prefetch_reads: int
+    non_cacheable_reads: int
+    non_cacheable_writes: int
+    combined_stores: int
+    combined_bursts: int
+    combined_parts: int
+    time_ns: tuple[float, ...] | None = None
+    nc_stall_ns: tuple[float, ...] | None = None
+    store_stall_ns: tuple[float, ...] | None = None
+    log: CacheLog | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of lines that cacheable accesses moved between the last level and the memory."""
+        return (self.memory_reads + self.memory_writes) * self.line_bytes
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a cache: its counts, rates, and bytes that came in and went out as write-backs."""
+        rows = []
+        for level in self.levels:
+            row = {f.name: getattr(level, f.name) for f in fields(level)}
+            row["miss_rate"] = level.miss_rate
+            row["misses_per_1000"] = 1000 * level.misses / max(1, self.accesses)
+            row["bytes_in"] = level.fills * self.line_bytes
+            row["bytes_out"] = level.write_backs * self.line_bytes
+            row["accuracy"], row["coverage"] = level.accuracy, level.coverage
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def attributes_of(addresses: npt.ArrayLike, regions: Sequence[Region]) -> npt.NDArray[np.int8]:
+    """The attribute code of each address, see `ATTRIBUTES`; an address in no region is a PlacementError.
+
+    Regions must begin and end at pages of 4096 bytes, so that no prefetch crosses into another.
+    """
+    address = np.asarray(addresses).astype(np.int64)
+    ordered = sorted(regions, key=lambda region: region.base)
+    for region in ordered:
+        if region.base % a.PAGE_BYTES or region.end % a.PAGE_BYTES:
+            raise PlacementError(
+                f"region {region.name!r}: bytes {region.base} to {region.end}; wanted whole pages of "
+                f"{a.PAGE_BYTES} bytes, the grain of attributes"
+            )
+    bases = np.array([region.base for region in ordered], np.int64)
+    ends = np.array([region.end for region in ordered], np.int64)
+    codes = np.array([ATTRIBUTES.index(region.attribute) for region in ordered], np.int8)
+    place = np.searchsorted(bases, address, side="right") - 1
+    outside = place < 0
+    if len(ordered):
+        outside |= address >= ends[place]
+    if outside.any():
+        named = ", ".join(region.name for region in ordered) or "none"
+        raise PlacementError(
+            f"address {int(address[outside.argmax()]):#x} lies in no region; the regions are: {named}"
+        )
+    return np.asarray(codes[place], np.int8)
+
+
+def _codes(attributes: object, shape: tuple[int, ...]) -> npt.NDArray[np.int8]:
+    if isinstance(attributes, Attribute):
+        return np.full(shape, ATTRIBUTES.index(attributes), np.int8)
+    held = np.asarray(attributes)
+    if held.dtype == np.bool_:  # cacheable or not
+        held = np.where(held, a.CACHEABLE, a.NON_CACHEABLE)
+    if held.size and (held.min() < 0 or held.max() >= len(ATTRIBUTES)):
+        raise SpecError(f"attribute codes {held.min()}..{held.max()}; wanted 0 to {len(ATTRIBUTES) - 1}")
+    return np.ascontiguousarray(np.broadcast_to(held.astype(np.int8), shape))
+
+
+class Caches:
+    """The caches of a hierarchy, empty at first; they keep their lines from one run to the next.
+
+    timing: run the time model, too. seed: of random replacement.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, *, timing: Timing | None = None, seed: int = 0) -> None:
+        self.hierarchy, self.timing = hierarchy, timing
+        self.caches = caches_of(hierarchy)
+        self._arrays = arrays(hierarchy, timing, seed, 0)
+
+    def run(
+        self,
+        addresses: npt.ArrayLike,
+        writes: npt.ArrayLike = False,
+        attributes: object = Attribute.CACHEABLE,
+        *,
+        cores: npt.ArrayLike = 0,
+        store_bytes: npt.ArrayLike = 16,
+        drain_stores: bool = True,
+        log: bool = False,
+    ) -> CacheCounts:
+        """Run accesses in this order; the time model lets the cores go on independently.
+
+        addresses: (n,) bytes; an access lies within one line. writes: (n,) bool, or one for all.
+        attributes: an `Attribute` for all, (n,) codes (`attributes_of`), or bool for cacheable or not.
+        cores: (n,) whose access it is, or one for all.
+        store_bytes: (n,) size of stores, or one for all; matters to write combining only.
+        drain_stores: write-combining buffers are emptied at the end.
+        """
+        s, h = self._arrays, self.hierarchy
+        given = np.atleast_1d(np.asarray(addresses))
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise SpecError(
+                f"addresses of shape {given.shape} and type {given.dtype}; wanted (n,) whole numbers"
+            )
+        if given.size and (int(given.max()) >= h.last_address or int(given.min()) < 0):
+            raise SpecError(
+                f"addresses {int(given.min())}..{int(given.max())}; wanted 0 to {h.last_address - 1} "
+                "(29 bits of tag)"
+            )
+        address = np.ascontiguousarray(given, np.int64)
+        try:
+            core = np.broadcast_to(np.asarray(cores, np.int16), address.shape)
+            write = np.ascontiguousarray(np.broadcast_to(np.asarray(writes, np.bool_), address.shape))
+            code = _codes(attributes, address.shape)
+            sizes = np.broadcast_to(np.asarray(store_bytes, np.int64), address.shape)
+        except ValueError as error:
+            raise SpecError(f"{len(address)} accesses: {error}") from None
+        if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
+            raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
+        s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
+        s.slot_line[:], s.slot_ready[:] = -1, 0
+        line_bits = h.line_bytes.bit_length() - 1
+        combined = (code == a.WRITE_COMBINING).any() or (drain_stores and (s.wc_line >= 0).any())
+        core = np.ascontiguousarray(core)
+        if self._plain and not log and not combined:
+            run_plain(s, lanes_of(s.par), core, address, write, code, line_bits)
+            return self._counts(len(address), None, None)
+        r = a.Run(
+            core=core,
+            address=address,
+            write=write,
+            attribute=code,
+            mask=_store_masks(address, sizes, code, h.line_bytes),
+            served=np.zeros(len(address), np.int8),
+        )
+        s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
+        page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
+        kept: list[npt.NDArray[np.int64]] = []
+        at = 0
+        while at < len(address):
+            at = int(run(s, r, line_bits, page_bits, at))
+            self._keep(s, kept)
+        if drain_stores:
+            drain(s, len(address), line_bits)
+            self._keep(s, kept)
+        return self._counts(len(address), kept if log else None, r.served)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether `run_plain` knows these caches."""
+        return (
+            self.timing is None
+            and len({len(levels) for levels in self.hierarchy.cores}) == 1
+            and all(
+                (spec.inclusion, spec.write, spec.write_allocate, spec.prefetch)
+                == ("non-inclusive", "back", True, "none")
+                for spec in (cache.spec for cache in self.caches)
+            )
+        )
+
+    @staticmethod
+    def _keep(s: a.CacheArrays, kept: list[npt.NDArray[np.int64]]) -> None:
+        kept.append(s.events[: int(s.totals[a.T_USED])].copy())
+        s.totals[a.T_USED] = 0
+
+    def _counts(
+        self, accesses: int, kept: list[npt.NDArray[np.int64]] | None, served: npt.NDArray[np.int8] | None
+    ) -> CacheCounts:
+        s = self._arrays
+        names = [name for name in a.COUNTS if name != "stall_ps"]
+        levels = tuple(
+            LevelCounts(
+                name=cache.spec.name,
+                core=cache.core,
+                stall_ns=int(row[a.N_STALL]) / 1000,
+                **{name: int(row[i]) for i, name in enumerate(names)},
+            )
+            for cache, row in zip(self.caches, s.counts, strict=True)
+        )
+
+        def clocks(column: int) -> tuple[float, ...] | None:
+            return tuple(int(ps) / 1000 for ps in s.clock[:, column]) if self.timing else None
+
+        log = None
+        if kept is not None and served is not None:
+            rows = np.concatenate(kept) if kept else np.zeros((0, 4), np.int64)
+            log = CacheLog(
+                access=rows[:, 0].copy(),
+                event=rows[:, 1].astype(np.int8),
+                cache=rows[:, 2].copy(),
+                address=rows[:, 3].astype(np.uint64),
+                served=served,
+            )
+        total = [int(value) for value in s.totals]
+        return CacheCounts(
+            accesses=accesses,
+            line_bytes=self.hierarchy.line_bytes,
+            levels=levels,
+            memory_reads=total[a.T_READS],
+            memory_writes=total[a.T_WRITES],
+            prefetch_reads=total[a.T_PREFETCH_READS],
+            non_cacheable_reads=total[a.T_NC_READS],
+            non_cacheable_writes=total[a.T_NC_WRITES],
+            combined_stores=total[a.T_WC_STORES],
+            combined_bursts=total[a.T_WC_BURSTS],
+            combined_parts=total[a.T_WC_PARTIAL],
+            time_ns=clocks(a.K_END),
+            nc_stall_ns=clocks(a.K_NC_STALL),
+            store_stall_ns=clocks(a.K_STORE_STALL),
+            log=log,
+        )
+
+    def held(self, cache: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Lines that a cache holds, ascending, as address over line_bytes, and whether each is dirty."""
+        s, spec = self._arrays, self.caches[cache].spec
+        bits = spec.sets.bit_length() - 1
+        first = sum(other.spec.sets * other.spec.ways for other in self.caches[:cache])
+        entries = s.entries[first : first + spec.sets * spec.ways].astype(np.int64).reshape(spec.sets, -1)
+        lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
+        full = entries >= 0
+        order = np.argsort(lines[full])
+        return lines[full][order], ((entries[full] & a.DIRTY) != 0)[order]
+
+    def flush(self) -> int:
+        """Empty every cache as software does (clean and invalidate); lines that this writes to memory."""
+        dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
+        self._arrays.entries[:], self._arrays.order[:] = -1, 0
+        return len(np.unique(np.concatenate(dirty)))
+
+
+def _store_masks(
+    address: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], code: npt.NDArray[np.int8], line_bytes: int
+) -> npt.NDArray[np.int64]:
+    """Which 64ths of its line each write-combined store writes."""
+    where = code == a.WRITE_COMBINING
+    masks = np.zeros(len(address), np.int64)
+    if not where.any():
+        return masks
+    offset, size = address[where] % line_bytes, sizes[where]
+    begin, end = offset * 64, (offset + size) * 64
+    bad = (size < 1) | (offset + size > line_bytes) | (begin % line_bytes != 0) | (end % line_bytes != 0)
+    if bad.any():
+        i = int(bad.argmax())
+        grain = max(1, line_bytes // 64)
+        raise SpecError(
+            f"write-combined access of {size[i]} bytes at address {address[where][i]:#x}: wanted within a "
+            f"line of {line_bytes} bytes and a multiple of {grain} bytes"
+        )
+    begin, end = begin // line_bytes, end // line_bytes
+    below = np.where(end == 64, np.uint64(2**64 - 1), (np.uint64(1) << (end % 64).astype(np.uint64)) - 1)
+    lower = (np.uint64(1) << begin.astype(np.uint64)) - np.uint64(1)
+    masks[where] = (below.astype(np.uint64) & ~lower).view(np.int64)
+    return masks
+
+
+def simulate(
+    levels: Sequence[CacheSpec],
+    addresses: npt.ArrayLike,
+    writes: npt.ArrayLike = False,
+    attributes: object = Attribute.CACHEABLE,
+    *,
+    log: bool = False,
+) -> CacheCounts:
+    """One core's accesses through levels that begin empty; see `Caches.run`."""
+    hierarchy = Hierarchy(cores=(tuple(levels),))
+    return Caches(hierarchy).run(addresses, writes, attributes, log=log)

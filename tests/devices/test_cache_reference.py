@@ -1,0 +1,202 @@
+"""The compiled caches against plain ones in dictionaries, access for access, over all that a spec can say."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from devices.plain_cache import PlainCaches
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pimsim.devices.cache import EVENTS, Caches, Hierarchy, Timing
+from pimsim.devices.spec import (
+    CACHE_INCLUSIONS,
+    CACHE_POLICIES,
+    CACHE_PREFETCHERS,
+    CACHE_WRITES,
+    CacheSpec,
+)
+
+ATTRIBUTES = ("cacheable", "non-cacheable", "write-combining")
+
+
+@st.composite
+def specs(draw, name, first, before, plain):
+    """A level; `before`: the level before it, or None."""
+    policy = draw(st.sampled_from(CACHE_POLICIES))
+    ways = draw(st.sampled_from((1, 2, 4) if policy == "tree-plru" else (1, 2, 3, 4)))
+    sets = draw(st.sampled_from((1, 2, 4)))
+    held = CacheSpec(
+        name=name, size_bytes=sets * ways * 64, ways=ways, line_bytes=64, source="test", policy=policy,
+        hit_ns=draw(st.sampled_from((0.5, 1, 4))), mshrs=draw(st.integers(0, 3)),
+    )  # fmt: skip
+    if plain:
+        return held
+    inclusion = "non-inclusive" if first else draw(st.sampled_from(CACHE_INCLUSIONS))
+    if inclusion == "exclusive" and before.write != "back":
+        inclusion = "non-inclusive"
+    return replace(
+        held,
+        inclusion=inclusion,
+        write=draw(st.sampled_from(CACHE_WRITES)),
+        write_allocate=draw(st.booleans()),
+        prefetch="none" if inclusion == "exclusive" else draw(st.sampled_from(CACHE_PREFETCHERS)),
+        prefetch_degree=draw(st.integers(1, 3)),
+    )
+
+
+def grown(spec, before):
+    """An inclusive level is made as large as those before it."""
+    if spec.inclusion != "inclusive":
+        return spec
+    least = max(level.size_bytes for level in before)
+    size = spec.size_bytes
+    while size < least:
+        size *= 2
+    return replace(spec, size_bytes=size)
+
+
+@st.composite
+def hierarchies(draw, plain=False):
+    cores = draw(st.integers(1, 2))
+    private, shared = draw(st.integers(1, 2)), draw(st.integers(0, 2))
+    stacks = []
+    for _ in range(cores):
+        levels = []
+        for i in range(private):
+            spec = draw(specs(f"L{i + 1}", i == 0, levels[-1] if levels else None, plain))
+            levels.append(grown(spec, levels))
+        stacks.append(tuple(levels))
+    rest = []
+    for i in range(shared):
+        before = [*(level for levels in stacks for level in levels), *rest]
+        last = rest[-1] if rest else replace(stacks[0][-1], write=min(s[-1].write for s in stacks))
+        if not rest and any(s[-1].write == "through" for s in stacks):
+            last = replace(last, write="through")
+        rest.append(grown(draw(specs(f"S{i + 1}", False, last, plain)), before))
+    return Hierarchy(cores=tuple(stacks), shared=tuple(rest), combining_buffers=draw(st.integers(1, 2)))
+
+
+@st.composite
+def accesses(draw, cores):
+    """Rows of core, address, write, attribute code, size of a store; lines on both sides of a page's end."""
+    line = st.integers(52, 76)
+    walk = st.builds(  # what prefetchers wait for
+        lambda first, step, n: [first + i * step for i in range(n)],
+        line,
+        st.integers(-3, 3),
+        st.integers(3, 8),
+    )
+    pieces = draw(st.lists(st.one_of(walk, st.lists(line, max_size=6)), max_size=14))
+    rows = []
+    for number in (number for piece in pieces for number in piece):
+        size = draw(st.sampled_from((8, 16, 32, 64)))
+        attribute = draw(st.sampled_from((0, 0, 0, 0, 0, 1, 2, 2)))
+        offset = draw(st.integers(0, 64 // size - 1)) * size
+        rows.append(
+            (draw(st.integers(0, cores - 1)), number * 64 + offset, draw(st.booleans()), attribute, size)
+        )
+    return rows
+
+
+def columns(rows):
+    held = np.array(rows, np.int64).reshape(-1, 5).T
+    return {"addresses": held[1], "writes": held[2] == 1, "attributes": held[3], "cores": held[0],
+            "store_bytes": held[4]}  # fmt: skip
+
+
+def same_counts(levels, plain):
+    for got, wanted in zip(levels, plain.caches, strict=True):
+        for name, value in wanted.count.items():
+            if name == "stall":
+                assert got.stall_ns == pytest.approx(value / 1000)
+            else:
+                assert getattr(got, name) == value, (got.name, name)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), st.booleans(), st.integers(0, 5))
+def test_access_for_access_like_the_plain_one(data, timed, seed):
+    hierarchy = data.draw(hierarchies())
+    rows = data.draw(accesses(len(hierarchy.cores)))
+    timing = None
+    if timed:
+        timing = Timing(
+            issue_ns=data.draw(st.sampled_from((0.25, 1, 10))), memory_ns=20,
+            nc_outstanding=data.draw(st.integers(0, 2)), store_buffer=data.draw(st.integers(0, 2)),
+        )  # fmt: skip
+    plain = PlainCaches(hierarchy, timing, seed)
+    for core, address, write, attribute, size in rows:
+        plain.access(core, address, write, ATTRIBUTES[attribute], size)
+    plain.drain()
+    caches = Caches(hierarchy, timing=timing, seed=seed)
+    got = caches.run(**columns(rows), log=True)
+    log = got.log
+    events = [EVENTS[e] for e in log.event]
+    assert (
+        list(zip(log.access.tolist(), events, log.cache.tolist(), log.address.tolist(), strict=True))
+        == plain.events
+    )
+    assert log.served.tolist() == plain.served
+    same_counts(got.levels, plain)
+    for i, cache in enumerate(plain.caches):
+        lines, dirty = caches.held(i)
+        assert set(zip(lines.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+    seen = Counter(event for _, event, _, _ in plain.events)
+    assert got.memory_reads == seen["read"]
+    assert got.memory_writes == seen["write"]
+    assert (got.non_cacheable_reads, got.non_cacheable_writes) == (
+        seen["non-cacheable read"],
+        seen["non-cacheable write"],
+    )
+    assert (got.combined_bursts, got.combined_parts) == (seen["combined burst"], seen["combined part"])
+    if timed:
+        assert got.time_ns == pytest.approx([t / 1000 for t in plain.end])
+        assert got.nc_stall_ns == pytest.approx([t / 1000 for t in plain.nc_stall])
+        assert got.store_stall_ns == pytest.approx([t / 1000 for t in plain.store_stall])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.integers(0, 5))
+def test_the_fast_walk_of_plain_hierarchies_counts_the_same(data, seed):
+    """Without a log plain hierarchies take another compiled way."""
+    hierarchy = data.draw(hierarchies(plain=True))
+    rows = [row for row in data.draw(accesses(len(hierarchy.cores))) if row[3] != 2]
+    cut = data.draw(st.integers(0, len(rows)))
+    plain = PlainCaches(hierarchy, None, seed)
+    for core, address, write, attribute, size in rows:
+        plain.access(core, address, write, ATTRIBUTES[attribute], size)
+    caches = Caches(hierarchy, seed=seed)
+    parts = [caches.run(**columns(part)) for part in (rows[:cut], rows[cut:])]
+    for i, cache in enumerate(plain.caches):
+        for name in ("hits", "misses", "fills", "evictions", "write_backs"):
+            assert sum(getattr(part.levels[i], name) for part in parts) == cache.count[name]
+        lines, dirty = caches.held(i)
+        assert set(zip(lines.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+    seen = Counter(event for _, event, _, _ in plain.events)
+    assert sum(part.memory_reads for part in parts) == seen["read"]
+    assert sum(part.memory_writes for part in parts) == seen["write"]
+    assert sum(part.non_cacheable_reads for part in parts) == seen["non-cacheable read"]
+    assert sum(part.non_cacheable_writes for part in parts) == seen["non-cacheable write"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_inclusive_levels_hold_what_is_inside_and_exclusive_ones_none_of_it(data):
+    """Whatever the traffic: of an inclusive level for all cores, of an exclusive one with one core."""
+    ways = data.draw(st.sampled_from((1, 2, 4)))
+    policy = data.draw(st.sampled_from(CACHE_POLICIES))
+    first = CacheSpec(name="L1", size_bytes=64 * ways * 2, ways=ways, line_bytes=64, hit_ns=1, source="test",
+                      policy=policy, prefetch="next-line")  # fmt: skip
+    kind = data.draw(st.sampled_from(("inclusive", "exclusive")))
+    last = replace(first, name="L2", size_bytes=64 * ways * 4, inclusion=kind, prefetch="none")
+    cores = 2 if kind == "inclusive" else 1
+    caches = Caches(Hierarchy(cores=((first,),) * cores, shared=(last,)))
+    rows = [row for row in data.draw(accesses(cores)) if row[3] == 0]
+    for row in rows:
+        caches.run(**columns([row]))
+        outer = set(caches.held(cores)[0].tolist())
+        for core in range(cores):
+            inner = set(caches.held(core)[0].tolist())
+            assert inner <= outer if kind == "inclusive" else not inner & outer
