@@ -27,10 +27,6 @@ MISSES = {  # of the experiments of a paper; each is explained in docs/calibrati
         ("double buffering no better than online rearrangement (contention)", f"llama-3.2-{size}, prompt 32")
         for size in ("1b", "3b")
     },
-    ("pim_sherpa", "high-flop"): {
-        ("share of the ideal with the rates of the channels", f"{how} FLOP/B")
-        for how in ("overlap, 190", "serial, 128")
-    },
     ("pim_sherpa", "copy-cost"): {("cacheable over non-cacheable copy rate", "one thread")},
     ("pim_sherpa", "high-flop"): {
         ("share of the ideal with the rates of the channels", "overlap, 190 FLOP/B"),
