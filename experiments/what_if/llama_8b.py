@@ -25,11 +25,11 @@ PROMPTS = (32, 64)
 CONTEXT = 128
 METHOD_NAMES = ("weight-duplication", "facil", "double-buffering", "online-rearrangement")
 PARAMETERS = 8_030_261_248  # published size of the model
-PHONE_GB = 16 * 2**30 / 1e9
+PHONE_GB = 12 * 2**30 / 1e9  # of the paper
 
 
 def run(progress: Callable[[float, str], None]) -> Report:
-    """Memory and times on a phone of 32 GB; what fits into the 16 GB of the other experiments is marked."""
+    """Memory and times on a phone of 32 GB; what fits into the 12 GB of the paper's phone is marked."""
     system = with_memory(machine(), "lpddr5x-8533-32gb-x16", 17)
     rows = []
     for j, kind in enumerate(TYPES):
@@ -46,7 +46,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 "weights": kind,
                 "method": method,
                 "memory_gb": total,
-                "fits_16_gib": total is not None and total <= PHONE_GB,
+                "fits_12_gib": total is not None and total <= PHONE_GB,
                 "host_token_ms": alone,
                 "pim_token_ms": token,
             }
@@ -66,22 +66,24 @@ def run(progress: Callable[[float, str], None]) -> Report:
             source="published size of Llama 3.1 8B",
         ),
         Check(
-            quantity="with 8-bit weights one copy and two buffers fit a phone of 16 GiB",
+            quantity="with 8-bit weights one copy and two buffers fit a phone of 12 GiB",
             setting="double buffering",
-            ours=bool(at.loc[("int8", "double-buffering"), "fits_16_gib"]),
+            ours=bool(at.loc[("int8", "double-buffering"), "fits_12_gib"]),
             source=BEYOND,
         ),
         Check(
             quantity="two copies of them do not",
             setting="weight duplication",
-            ours=not at.loc[("int8", "weight-duplication"), "fits_16_gib"],
+            ours=not at.loc[("int8", "weight-duplication"), "fits_12_gib"],
             source=BEYOND,
         ),
         Check(
-            quantity="larger matrices hide copies as well as those of 3B (5 % over FACIL)",
-            setting="bf16, prompt 64",
-            ours=bool(at.loc[("bf16", "double-buffering"), "over_facil_at_64_percent"] <= 5),
-            source=BEYOND,
+            quantity="double buffering slower than FACIL by",
+            setting="bf16, prompt 64: K and V wait for quarters of a larger matrix than those of 3B",
+            ours=float(at.loc[("bf16", "double-buffering"), "over_facil_at_64_percent"]),
+            unit="%",
+            tolerance=Tolerance(low=2.5, high=19.0),
+            source="the paper's range for the smaller models at prompts 64 and 96",
         ),
     ]
     bars = frame.melt(
