@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extras reports new-reports lint bench legality fuzz faults clean
+.PHONY: help venv demo test test-extras reports new-reports docs docs-data lint bench legality fuzz faults clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,13 +38,21 @@ reports: $(STAMP)  ## Compare the stored reports that take long with new runs of
 
 new-reports: $(STAMP)  ## Run all experiments and store their reports beside the scripts
 	mkdir -p out
-	for group in face flexiq gaze pim-sherpa what-if; do \
+	for group in facil face flexiq gaze overview pim-sherpa what-if; do \
 	  $(BIN)/pimsim reproduce $$group --out out/$$group > out/$$group.txt || exit 1; \
 	  for report in out/$$group/*/report.txt; do \
 	    name=$$(basename $$(dirname $$report)); \
 	    cp $$report experiments/$$(echo $$group/$$name | tr - _).txt; \
 	  done; \
 	done
+
+docs: $(EXTRAS_STAMP)  ## Build the documentation as a site under out/site, warnings are errors
+	$(BIN)/python -m mkdocs build --strict
+
+docs-data: $(EXTRAS_STAMP)  ## Make figures, notebook and validation tables of the documentation again
+	$(BIN)/python docs/make_figures.py
+	$(BIN)/python docs/make_notebook.py
+	$(BIN)/python docs/make_validation.py
 
 lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff check .

@@ -71,7 +71,11 @@ def skip() -> None:
         axes.plot([at, at], [-0.25, 0.42], color="#333333", lw=1)
     for at in np.arange(34, 82, 8):
         axes.plot([at, at], [-0.25, 0.25], color="white", lw=1.5)
-    for at, text in ((13, "stepped; looks (|)"), (54, "whole periods: counted, not stepped"), (91, "stepped")):
+    for at, text in (
+        (13, "stepped; looks (|)"),
+        (54, "whole periods: counted, not stepped"),
+        (91, "stepped"),
+    ):
         axes.text(at, -0.42, text, ha="center", va="top", fontsize=10)
     arrow = {"arrowstyle": "->", "color": "#D55E00", "lw": 1.6, "connectionstyle": "arc3,rad=-0.35"}
     axes.annotate("", xy=(26, 0.5), xytext=(18, 0.5), arrowprops=arrow)

@@ -1,6 +1,6 @@
 """Writes docs/validation-results.md from `pimsim validate`: `python docs/make_validation.py [SUBJECT...]`.
 
-Every reference, its error, and a plot a subject. The numbers of subjects that are not named stay as they are in
+Every reference, its error, and a plot a subject. Subjects that are not named stay as they are in
 docs/validation-data/, one CSV a subject.
 """
 

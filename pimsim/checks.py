@@ -127,12 +127,19 @@ class Check:
 
     @property
     def difference_text(self) -> str:
-        """The difference as people read it: in percent under a relative tolerance, else in the unit."""
-        if self.expected is None or self.difference is None or not math.isfinite(self.difference):
+        """The difference of the numbers as they are printed, so that a reader can check it: in percent of
+        the expected one under a relative tolerance, else in the unit."""
+        if self.expected is None or not math.isfinite(self.ours):
             return "-"
-        if self.tolerance.rel is not None and self.expected:
-            return f"{100 * self.difference / abs(self.expected):+.1f} %"
-        return f"{self.difference:+.3g}"
+        ours, wanted = (as_printed(value) for value in (self.ours, self.expected))
+        if self.tolerance.rel is not None and wanted:
+            return f"{100 * (ours - wanted) / abs(wanted):+.1f} %"
+        return f"{ours - wanted:+.3g}"
+
+
+def as_printed(value: float) -> float:
+    """A number as tables print it: whole ones as they are, others with four significant digits."""
+    return float(value) if isinstance(value, int) else float(f"{value:.4g}")
 
 
 def checks_frame(checks: Iterable[Check]) -> pd.DataFrame:

@@ -45,15 +45,15 @@ class _Announce(event.Listener):
             _Announce.said = True
             logging.getLogger("pimsim").info(
                 "compiling the inner loops of the simulator: once after an installation or update, "
-                "about a minute; later runs load them from %s",
-                config.CACHE_DIR or "the __pycache__ folders of the package",
+                "for a minute or three; later runs load them from %s",
+                getattr(config, "CACHE_DIR", "") or "the __pycache__ folders of the package",
             )
 
     def on_end(self, event: Any) -> None:
         """Nothing: only the start is said."""
 
 
-event.register("numba:compile", _Announce())
+event.register("numba:compile", _Announce())  # type: ignore[no-untyped-call]
 
 
 def decorator(**options: Any) -> Callable[[_Function], _Function]:

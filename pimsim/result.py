@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pimsim import notebook
 from pimsim.errors import PimsimError, suggest
 
 SCHEMA = "pimsim.result"
@@ -195,6 +196,22 @@ class Result:
                 json.dumps(getattr(self, name), allow_nan=False)
             except (TypeError, ValueError) as problem:
                 raise ResultError(f"{name}: {problem}; plain finite JSON values are wanted") from None
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the summary, and which tables there are."""
+        said = self.summary
+        tpot = said["tpot_s"]
+        rows: list[tuple[str, object]] = [
+            ("model", f"{said['model']}, prompt {said['prompt']}, {said['tokens']} tokens"),
+            ("system", said["system"]),
+            ("method", said["method"]),
+            ("time to first token", f"{said['ttft_s']:.4g} s"),
+            ("time per further token", "-" if tpot is None else f"{tpot * 1e3:.4g} ms"),
+            ("total", f"{said['total_s']:.4g} s"),
+            *((f"memory, {n}", f"{size / 1e9:.4g} GB") for n, size in said["capacity_bytes"].items()),
+        ]
+        held = [f"{which} ({len(getattr(self, which)):,} rows)" for which in (*COLUMNS, *OPTIONAL)]
+        return notebook.card("Result", rows, f"tables: {', '.join(held)}")
 
     def to_frame(self, which: str) -> pd.DataFrame:
         """A copy of a table (`COLUMNS`, `OPTIONAL`); or "summary" (one row) or "breakdown" (busy time)."""

@@ -34,6 +34,7 @@ from pimsim.devices.platform_file import read_platform
 from pimsim.devices.python_file import from_file, names_file
 from pimsim.devices.spec import Clocks, DramGeometry
 from pimsim.errors import SpecError, suggest
+from pimsim.notebook import card
 from pimsim.placement.layout import PimLayout
 from pimsim.placement.mapping import AddressMapping
 
@@ -110,6 +111,18 @@ class System:
         if self.pim_driver == "gpu" and self.gpu is None:
             raise SpecError(f"system {self.name}: its GPU is to drive PIM, but it has none")
         self.layout.check(self.pim_mapping)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the parts, and what they come to."""
+        parts = [(n, getattr(self, n)) for n in ("cpu", "gpu", "npu", "dram", "pim")]
+        rows: list[tuple[str, object]] = [(name, part) for name, part in parts if part is not None]
+        rows += [
+            ("memory", f"{self.capacity_bytes / 2**30:g} GiB on {self.channels} channels"),
+            ("peak bandwidth", f"{self.peak_bytes_per_s / 1e9:.4g} GB/s"),
+            ("host mapping", str(self.host_mapping)),
+            ("PIM mapping", str(self.pim_mapping)),
+        ]
+        return card(f"{self.name} (System)", rows, self.source)
 
     @cached_property
     def key(self) -> str:

@@ -88,3 +88,24 @@ def test_the_frame_has_the_agreed_columns():
 
 def test_the_verdict_counts():
     assert verdict([check(True), check(False)]) == "1 of 2 checks hold"
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected", "tolerance", "said"),
+    [
+        # By hand: (0.841 - 0.89) / 0.89 = -5.51 %; 47.876 prints as 47.88, 0.08 above 47.8.
+        (0.841, 0.89, Tolerance(rel=0.15), "-5.5 %"),
+        (47.876, 47.8, Tolerance(abs=0.1), "+0.08"),
+        (13260, 13166, Tolerance(abs=100), "+94"),
+        (2.0, None, Tolerance(high=3.0), "-"),
+        (float("nan"), 1.0, Tolerance(rel=0.1), "-"),
+    ],
+)
+def test_the_difference_is_that_of_the_printed_numbers(ours, expected, tolerance, said):
+    check = Check(quantity="q", setting="s", ours=ours, expected=expected, tolerance=tolerance, source="x")
+    assert check.difference_text == said
+
+
+def test_statements_have_no_difference():
+    check = Check(quantity="q", setting="s", ours=True, source="x")
+    assert (check.difference, check.difference_text) == (None, "-")

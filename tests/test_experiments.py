@@ -22,12 +22,16 @@ ALL |= {("what_if", name): module for name, module in WHAT_IF.items()}
 SLOW = {
     ("pim_sherpa", name) for name in ("threshold", "contention", "end-to-end", "sensitivity")
 } | {("what_if", name) for name in WHAT_IF if name not in ("lm-head", "kv-cache")}  # fmt: skip
-MISSES = {  # of the experiments of a paper; each is explained in docs/calibration.md
+MISSES = {  # of the experiments of a paper; each is explained in docs/calibration.md or docs/platforms.md
     ("pim_sherpa", "ttft"): {
         ("double buffering no better than online rearrangement (contention)", f"llama-3.2-{size}, prompt 32")
         for size in ("1b", "3b")
     },
     ("pim_sherpa", "copy-cost"): {("cacheable over non-cacheable copy rate", "one thread")},
+    ("pim_sherpa", "high-flop"): {
+        ("share of the ideal with the rates of the channels", "overlap, 190 FLOP/B"),
+        ("share of the ideal with the rates of the channels", "serial, 128 FLOP/B"),
+    },
     ("pim_sherpa", "contention"): {
         ("double buffering slower than FACIL by", "llama-3.2-1b, prompt 128, 3.2 ms late"),
         ("double buffering from FACIL end to end", "llama-3.2-1b, 64 + 64 tokens, 3.2 ms late"),

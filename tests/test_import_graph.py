@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "pimsim"
 
 # Leftmost first. A name is a module or a package of that name directly under pimsim.
 LAYERS = [
-    {"units", "errors", "compiled", "reuse"},
+    {"units", "errors", "compiled", "reuse", "notebook"},
     {"trace"},
     {"placement"},
     {"devices"},

@@ -158,6 +158,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
             "points lost at 50 %, 6.6 above INT4 with finetuning) are not reproduced, nor claimed",
             "finetuning: none is done; the paper's own rounding, group size and search settings are not "
             "published",
+            "dynamic positions are those of a batch of 32 pictures; one pair is 0.07 points, and the "
+            "standard error of 97 % is 0.5",
         ),
     )
 

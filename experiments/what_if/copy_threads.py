@@ -68,6 +68,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 source="invariant: GEMMs are critical there",
             )
         )
+    bars = frame[frame["model"] == MODELS[0]].astype({"prompt": str})
+    bars["prompt"] = "prompt " + bars["prompt"]
     return Report(
         name="copy-threads",
         question="What if double buffering had more copy threads?",
@@ -75,7 +77,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         checks=checks,
         figures={
             "copy-threads": lambda: grouped_bars(
-                frame[frame["model"] == MODELS[0]], x="threads", y="ttft_s",
+                bars, x="threads", y="ttft_s",
                 series="prompt", title=f"{MODELS[0]}: double buffering",
                 x_label="GEMM + copy threads", y_label="time to first token (s)",
             )

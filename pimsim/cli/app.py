@@ -37,9 +37,7 @@ def _hush(quiet: bool) -> bool:
     return quiet
 
 
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress on standard error.", callback=_hush)
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.", callback=_hush)]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="Folder for the output; written whole or not at all.", metavar="DIR"),

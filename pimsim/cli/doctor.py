@@ -94,13 +94,14 @@ def _cache() -> dict[str, str]:
     import pimsim
 
     package = Path(pimsim.__file__).parent
-    folder = Path(config.CACHE_DIR) if config.CACHE_DIR else package
-    files = [file for file in folder.rglob("*.nbc")] if folder.is_dir() else []
+    named = str(getattr(config, "CACHE_DIR", ""))  # from NUMBA_CACHE_DIR
+    folder = Path(named) if named else package
+    files = list(folder.rglob("*.nbc")) if folder.is_dir() else []
     size = sum(file.stat().st_size for file in files)
     state = f"{len(files)} functions, {size / 1e6:.1f} MB" if files else "empty: the first run compiles"
     writable = os.access(folder if folder.is_dir() else folder.parent, os.W_OK)
     return {
-        "compile cache": f"{folder}{'' if config.CACHE_DIR else ' (__pycache__ folders)'}",
+        "compile cache": f"{folder}{'' if named else ' (__pycache__ folders)'}",
         "cached": state + ("" if writable else "; the folder is read-only: every run compiles"),
     }
 
@@ -155,9 +156,9 @@ def _run() -> str:
 
 def _figure() -> str:
     """A figure is drawn."""
-    from pimsim.report.figures import breakdown_bars, save
-
     import pandas as pd
+
+    from pimsim.report.figures import breakdown_bars, save
 
     frame = pd.DataFrame([("prefill", "cpu", "gemm", 1.0)], columns=["phase", "engine", "kind", "seconds"])
     with tempfile.TemporaryDirectory() as folder:

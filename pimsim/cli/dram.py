@@ -206,13 +206,16 @@ def audit(
         str, typer.Option(help="The part whose rules hold: a name (pimsim parts) or a TOML file.")
     ],
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check a log of DRAM commands against every timing rule; exit code 1 if one is broken."""
     from pimsim.devices.dram.audit import audit_file
+    from pimsim.report.progress import bar
     from pimsim.report.report import json_text, records
     from pimsim.report.tables import print_frame
 
-    frame: pd.DataFrame = audit_file(commands, part)
+    with bar(f"Checking {commands.name}", quiet):
+        frame: pd.DataFrame = audit_file(commands, part)
     if as_json:
         typer.echo(json_text({"violations": records(frame)}))
     elif len(frame):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ def npu(
         float | None, typer.Option(help="Bytes a clock of a flat memory instead of the part's DRAM.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run one layer or network: clocks, use of the array, where the others went, traffic, energy, tiling.
 
@@ -67,6 +68,7 @@ def npu(
     from pimsim.devices.npu.array import overlap_worth
     from pimsim.devices.npu.network import array_layers, layer_once, run_network
     from pimsim.quant.plan import low_channels
+    from pimsim.report.progress import bar
     from pimsim.report.report import json_text
     from pimsim.report.tables import print_frame
     from pimsim.trace.vision import vision_model
@@ -76,15 +78,16 @@ def npu(
     if model is not None:
         network = vision_model(model)
         low = low_channels(network, ratio, spec.group_channels) if ratio else None
-        ran = run_network(
-            spec,
-            network,
-            bits=width,
-            stored_bits=max(width, 8) if ratio else width,
-            images=batch,
-            low=low,
-            memory=bandwidth,
-        )
+        with bar(f"{model} on {spec.name}", quiet):
+            ran = run_network(
+                spec,
+                network,
+                bits=width,
+                stored_bits=max(width, 8) if ratio else width,
+                images=batch,
+                low=low,
+                memory=bandwidth,
+            )
         saved = sum(overlap_worth(spec, each) for each in array_layers(network, bits=width, images=batch))
         said = _summary(spec, model, bits, list(ran.layers), saved)
         layers = [_layer_row(run) for run in ran.layers]
@@ -95,7 +98,8 @@ def npu(
             from pimsim.quant.plan import rounded_channels
 
             layer = layer.with_low(rounded_channels(layer.in_ch, ratio, spec.group_channels))
-        run = layer_once(spec, layer, bandwidth)
+        with bar(f"{layer.name} on {spec.name}", quiet):
+            run = layer_once(spec, layer, bandwidth)
         said = _summary(spec, layer.name, bits, [run], overlap_worth(spec, layer))
         layers = []
         said["array_alone"] = _alone(spec, layer)

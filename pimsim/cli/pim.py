@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     "pimsim gemv --pim lpddr5x-pim-9600 --rows 4096 --cols 4096 --dtype int8 --fence-ns 150 --check"
 )
 def gemv(
-    pim: Annotated[str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")],
+    pim: Annotated[
+        str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")
+    ],
     rows: Annotated[int, typer.Option(help="Rows of the matrix: outputs.", metavar="N")],
     cols: Annotated[int, typer.Option(help="Columns of the matrix: inputs.", metavar="K")],
     batch: Annotated[int, typer.Option(help="Vectors that are multiplied.", metavar="B")] = 1,
@@ -49,6 +51,7 @@ def gemv(
         typer.Option(help="Write a channel's commands; see: pimsim audit.", metavar="FILE"),
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time, bandwidth and every lost clock of a matrix-vector product in memory."""
     from pimsim.devices import DramSpec, PimSpec, part
@@ -57,6 +60,7 @@ def gemv(
     from pimsim.devices.pim.cost import cost_of
     from pimsim.devices.pim.energy import pim_energy
     from pimsim.devices.pim.kernel import HostDrive, log_kernel
+    from pimsim.report.progress import bar
 
     unit = part(pim, PimSpec)
     dram = part(unit.dram, DramSpec)
@@ -67,8 +71,9 @@ def gemv(
     )  # fmt: skip
     controller = Controller(refresh="all_bank" if refresh else "none")
     host = HostDrive(fence_ns=fence_ns or 0.0)
-    cost = cost_of(dram, unit, controller, kernel, host)
-    energy = pim_energy(dram, unit, controller, kernel, host)
+    with bar(f"{rows} x {cols} product on {unit.name}", quiet):
+        cost = cost_of(dram, unit, controller, kernel, host)
+        energy = pim_energy(dram, unit, controller, kernel, host)
     if commands is not None:
         _write_log(commands, log_kernel(dram, unit, controller, kernel, host)[1])
     verdict = None
@@ -137,7 +142,9 @@ def elementwise(
     "--context 1024 --dtype int8 --check"
 )
 def attention(
-    pim: Annotated[str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")],
+    pim: Annotated[
+        str, typer.Option(help="The PIM part: a name (see: pimsim parts) or FILE.py:NAME.", metavar="NAME")
+    ],
     heads: Annotated[int, typer.Option(help="Query heads.", metavar="H")],
     kv_heads: Annotated[int, typer.Option(help="Heads of K and V.", metavar="G")],
     head_dim: Annotated[int, typer.Option(help="Values of a head.", metavar="D")],
@@ -155,6 +162,7 @@ def attention(
     refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same programs on data, too.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time of a token's attention in a layer over a KV cache in PIM: scores and context, without softmax."""
     from pimsim.devices import DramSpec, PimSpec, part
@@ -163,6 +171,7 @@ def attention(
     from pimsim.devices.pim.cost import cost_of
     from pimsim.devices.pim.energy import pim_energy
     from pimsim.devices.pim.kernel import HostDrive
+    from pimsim.report.progress import bar
 
     unit = part(pim, PimSpec)
     dram = part(unit.dram, DramSpec)
@@ -173,8 +182,9 @@ def attention(
         Controller(refresh="all_bank" if refresh else "none"),
         HostDrive(fence_ns=fence_ns or 0),
     )
-    costs = [cost_of(dram, unit, controller, half.kernel, host) for half in halves]
-    energies = [pim_energy(dram, unit, controller, half.kernel, host) for half in halves]
+    with bar(f"Attention on {unit.name}", quiet):
+        costs = [cost_of(dram, unit, controller, half.kernel, host) for half in halves]
+        energies = [pim_energy(dram, unit, controller, half.kernel, host) for half in halves]
     verdict = None
     if run_check:
         from pimsim.devices.pim.selftest import check_attention

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from pimsim.errors import SpecError, suggest
+from pimsim.notebook import Shown
 from pimsim.units import ceil_div
 
 ACCELERATOR_KINDS = ("gpu", "npu")
@@ -19,7 +20,7 @@ STAND_IN = {"bf16": "fp16", "fp16": "bf16", "fp8": "int8", "int4": "int8", "int3
 
 
 @dataclass(frozen=True, kw_only=True)
-class AcceleratorSpec:
+class AcceleratorSpec(Shown):
     """One GPU or NPU.
 
     peak_tflops: dense rate of products by type of the operands, two operations a multiply-add, in 10^12/s.

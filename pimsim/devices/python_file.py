@@ -65,7 +65,11 @@ def _run(path: Path) -> dict[str, object]:
             raise SpecError(f"{path}:{problem.lineno}: {problem.msg}") from None
         except Exception as problem:
             del sys.modules[module_name]
-            lines = [f.lineno for f in traceback.extract_tb(problem.__traceback__) if f.filename == str(resolved)]
+            lines = [
+                f.lineno for f in traceback.extract_tb(problem.__traceback__) if f.filename == str(resolved)
+            ]
             where = f"{path}:{lines[-1]}" if lines else f"{path}"
             raise SpecError(f"{where}: {type(problem).__name__}: {problem}") from problem
-    return {name: value for name, value in vars(sys.modules[module_name]).items() if not name.startswith("__")}
+    return {
+        name: value for name, value in vars(sys.modules[module_name]).items() if not name.startswith("__")
+    }

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 
 from pimsim.devices.currents import Currents
 from pimsim.errors import SpecError, suggest
+from pimsim.notebook import Shown
 
 ORDERED = (
     ("CCD_S", "CCD_M"), ("CCD_M", "CCD_L"), ("CCD_S", "CCD_L"), ("CCD_S_WR", "CCD_L_WR"), ("RRD_S", "RRD_L"),
@@ -81,7 +82,7 @@ class DramGeometry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DramSpec:
+class DramSpec(Shown):
     """One DRAM part as seen by one channel.
 
     family: which rule set applies (`pimsim.devices.rules.FAMILIES`), e.g. "lpddr5".
@@ -215,7 +216,7 @@ PIM_PROTOCOLS = ("lockstep", "paired_banks", "global_buffer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PimSpec:
+class PimSpec(Shown):
     """One processing-in-memory unit and how it is driven; it sits in every bank of a DRAM part.
 
     lanes_bits: width of the datapath of one unit and of one column access.
@@ -274,7 +275,7 @@ MOST_WAYS, MOST_MSHRS, MOST_PREFETCHES = 16, 256, 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheSpec:
+class CacheSpec(Shown):
     """One cache level; what the words mean in detail: `pimsim.devices.cache`.
 
     size_bytes: data only. ways: 1 to 16. hit_ns: load-to-use time of a hit as seen by a core.
@@ -346,7 +347,7 @@ class CacheSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoreSpec:
+class CoreSpec(Shown):
     """One core class.
 
     flop_per_ck: peak multiply-add rate at `dtype` bf16, counted as two operations each.
@@ -383,7 +384,7 @@ class CoreSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CpuSpec:
+class CpuSpec(Shown):
     """A CPU cluster: cores in order of preference, shared caches, path to memory, thread costs.
 
     path_ns: time of a memory access outside the DRAM channel (core, cluster, fabric, PHY), both ways.

@@ -39,13 +39,26 @@ def price(system: System, engine: str, work: Work) -> Cost | None:
 
 def fastest(system: System, engine: str, work: Work) -> Cost:
     """The cost on an engine, or on the CPU where that engine cannot do the work; "auto": on the fastest."""
-    names = engines_of(system) if engine == "auto" else (engine,)
-    costs = [cost for name in names if (cost := price(system, name, work)) is not None]
-    if not costs:
-        only = price(system, "cpu", work)
-        assert only is not None
-        return only
-    return min(costs, key=lambda cost: cost.time_ps)
+    if engine != "auto":
+        return price(system, engine, work) or _of_cpu(system, work)
+    best = _of_cpu(system, work)
+    for name in ("gpu", "pim", "npu"):
+        if name not in engines_of(system):
+            continue
+        if name == "npu" and isinstance(system.npu, NpuSpec):
+            least = systolic.least_ps(system.npu, work)
+            if least >= best.time_ps:  # its tiles need not be simulated
+                continue
+        cost = price(system, name, work)
+        if cost is not None and cost.time_ps < best.time_ps:
+            best = cost
+    return best
+
+
+def _of_cpu(system: System, work: Work) -> Cost:
+    cost = price(system, "cpu", work)
+    assert cost is not None
+    return cost
 
 
 _COSTS: dict[tuple[str, str, Work], Cost | None] = {}

@@ -43,6 +43,14 @@ def price(system: System, spec: NpuSpec, work: Work) -> Cost | None:
     return _cost(system, spec, [_product(shape, bits) for shape in work.products])
 
 
+def least_ps(spec: NpuSpec, work: Work) -> int:
+    """A time that no run of the work is below: its multiply-adds on all units."""
+    slow = spec.mac16_ck if _width(work.dtype) == 16 else 1
+    macs = sum(m * n * k * groups for m, n, k, groups in work.products)
+    units = spec.units * (spec.rate4 if _width(work.dtype) == 4 else 1)
+    return round(LAUNCH_US * 1e6 + macs * slow / units * spec.tck_fs / 1000)
+
+
 def _width(dtype: str) -> int | None:
     bits = DTYPE_BITS[dtype]
     return bits if bits in (4, 8, 16) else None

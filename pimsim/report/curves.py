@@ -190,10 +190,9 @@ def histograms(
     for i, (name, held) in enumerate(values.items()):
         colour = SPARE_COLOURS[i % len(SPARE_COLOURS)]
         share = np.full(len(held), 100 / len(held))
-        _, _, patches = axes.hist(
-            held, edges.tolist(), weights=share, color=colour, alpha=0.6, label=f"{name} ({len(held):,})"
-        )
-        handles.append(patches)
+        _, _, bars = axes.hist(held, edges.tolist(), weights=share, color=colour, alpha=0.6)
+        bars.set_label(f"{name} ({len(held):,})")  # type: ignore[union-attr]
+        handles.append(bars)
     for name, places in (marks or {}).items():
         for place in places:
             line = axes.axvline(place, color="#000000", linestyle="--", linewidth=1.2, label=name)

@@ -37,7 +37,10 @@ except ImportError as error:
     raise TraceError("Chakra traces need a package: install pimsim[chakra]") from error
 
 LIMIT_BYTES = 512 * 2**20
-LIMIT_MESSAGE = 64 * 2**20
+LIMIT_MESSAGE = 16 * 2**20
+LIMIT_VALUES = 4_000_000
+"""Attributes and dependences of all nodes."""
+
 LIMIT_NODES = 200_000
 SCHEMA = "pimsim-trace"
 VERSION = "0.0.4"
@@ -124,10 +127,15 @@ def read_chakra(path: str | os.PathLike[str], *, skip_unknown: bool = False) -> 
     at, first = next(parts, (0, b""))
     metadata = _decoded(path, at, first, "GlobalMetadata")
     nodes: list[Any] = []
+    values = 0
     for at, part in parts:
         if len(nodes) >= LIMIT_NODES:
             raise TraceError(f"{path}: byte {at}: more than {LIMIT_NODES:,} nodes")
-        nodes.append(_decoded(path, at, part, "Node"))
+        node = _decoded(path, at, part, "Node")
+        values += len(node.attr) + len(node.ctrl_deps) + len(node.data_deps)
+        if values > LIMIT_VALUES:
+            raise TraceError(f"{path}: byte {at}: more than {LIMIT_VALUES:,} attributes and dependences")
+        nodes.append(node)
     if not nodes:
         raise TraceError(f"{path}: no nodes behind the metadata")
     ordered = _in_order(path, nodes)

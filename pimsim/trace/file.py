@@ -28,6 +28,8 @@ from pimsim.trace.op import Operator, Tensor, Trace, operator_cost, plain
 
 SCHEMA = "pimsim-trace"
 VERSION = 1
+LIMIT_BYTES = 256 * 2**20
+"""The largest file that is read, unpacked; a million operators take about as much."""
 
 
 class _Schema(msgspec.Struct):
@@ -155,26 +157,33 @@ def _new(seen: dict[Any, Any], key: object, what: str, found_at: dict[object, in
 
 def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
     except OSError as error:
         raise TraceError(f"{path}: cannot read the trace: {error.strerror or error}") from error
-    if path.suffix != ".gz":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error, OSError) as error:
-        lines = _readable(content).count(b"\n")
-        raise TraceError(
-            f"{path}:{lines + 1}: the compressed file is damaged or cut off after {lines} lines ({error})"
-        ) from error
+    if path.suffix == ".gz" and len(content) <= LIMIT_BYTES:
+        content, problem = _unpacked(content)
+        if problem and len(content) <= LIMIT_BYTES:
+            lines = content.count(b"\n")
+            raise TraceError(
+                f"{path}:{lines + 1}: the compressed file is damaged or cut off after {lines} lines "
+                f"({problem})"
+            )
+    if len(content) > LIMIT_BYTES:
+        raise TraceError(f"{path}:1: more than {LIMIT_BYTES:,} bytes: not read")
+    return content
 
 
-def _readable(content: bytes) -> bytes:
-    """What can be decompressed from the start of a damaged gzip file."""
+def _unpacked(content: bytes) -> tuple[bytes, str]:
+    """What a gzip file holds, at most a little over the limit, and what is wrong with it."""
+    packed = zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompressobj(wbits=31).decompress(content)
-    except zlib.error:
-        return b""
+        held = packed.decompress(content, LIMIT_BYTES + 1)
+    except zlib.error as error:
+        return b"", str(error)
+    if not packed.eof:
+        return held, "its end is missing"
+    return held, "bytes behind its end" if packed.unused_data else ""
 
 
 def _header(path: Path, line: bytes) -> _Header:

@@ -17,6 +17,7 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,11 +29,12 @@ from pimsim.trace.reading import MOST, short
 from pimsim.trace.safetensors import StoredTensor
 
 MAGIC = b"GGUF"
-LIMIT_HEADER = 256 * 2**20
+LIMIT_HEADER = 64 * 2**20
 LIMIT_TENSORS = 100_000
 LIMIT_SETTINGS = 10_000
 LIMIT_TEXT = 2**20
 LIMIT_LIST = 4 * 2**20
+LIMIT_TEXTS = 3_000_000
 KEPT = 64
 """Values of a list that are kept; a tokenizer's lists are counted, not kept."""
 
@@ -125,14 +127,15 @@ class _Reader:
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path, self.file, self.size = path, file, size
-        self.at = 0
+        self.at = self.texts = 0
 
     def fail(self, message: str, at: int | None = None) -> TraceError:
         return TraceError(f"{self.path}: byte {self.at if at is None else at}: {message}")
 
     def take(self, count: int, what: str) -> bytes:
         if count > min(self.size, LIMIT_HEADER) - self.at:
-            raise self.fail(f"{what} of {count:,} bytes: the header ends after {self.size:,} bytes")
+            most = min(self.size, LIMIT_HEADER)
+            raise self.fail(f"{what} of {count:,} bytes: the header ends after {most:,} bytes")
         content = self.file.read(count)
         if len(content) < count:
             raise self.fail(f"{what} of {count:,} bytes: the file is cut off")
@@ -144,6 +147,9 @@ class _Reader:
 
     def text(self, what: str, most: int = LIMIT_TEXT) -> str:
         at = self.at
+        self.texts += 1
+        if self.texts > LIMIT_TEXTS:
+            raise self.fail(f"more than {LIMIT_TEXTS:,} texts: not read")
         length = self.number("<Q", f"length of {what}")
         if length > most:
             raise self.fail(f"{what} of {length:,} bytes: wanted at most {most:,}", at)
@@ -169,7 +175,7 @@ class _Reader:
         if inner in _SCALARS:
             form = _SCALARS[inner]
             content = self.take(count * struct.calcsize(form), name)
-            return [each for (each,) in struct.iter_unpack(form, content)][:KEPT], count
+            return [each for (each,) in islice(struct.iter_unpack(form, content), KEPT)], count
         kept = []
         for i in range(count):
             each = self.text(f"{name}[{i}]")

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any
 
 from pimsim.errors import TraceError, suggest
+from pimsim.notebook import table
 from pimsim.units import ceil_div, format_bytes
 
 DTYPE_BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int32": 32, "int8": 8, "int4": 4, "bool": 8}
@@ -209,6 +210,17 @@ class Trace:
                 raise TraceError(f"trace {self.name!r}: two operators of {op.phase} are named {op.name!r}")
             steps.add((op.phase, op.name))
             operator_cost(op, self._index)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: operators, operations and bytes by kind."""
+        sums: dict[str, list[int]] = {}
+        for op in self.operators:
+            cost, row = self.cost(op), sums.setdefault(op.kind, [0, 0, 0, 0])
+            for i, value in enumerate((1, cost.flops, cost.bytes_read, cost.bytes_written)):
+                row[i] += value
+        rows = [(kind, *row) for kind, row in sums.items()]
+        columns = ("kind", "operators", "FLOP", "bytes read", "bytes written")
+        return table(f"{self.name} (Trace)", columns, rows, f"{len(self.tensors):,} tensors")
 
     @cached_property
     def _index(self) -> dict[str, Tensor]:

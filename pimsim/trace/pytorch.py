@@ -23,7 +23,15 @@ import msgspec
 
 from pimsim.errors import TraceError
 from pimsim.trace.op import Operator, Tensor, Trace
-from pimsim.trace.reading import MOST, Imported, read_bytes, short, unknown_operators
+from pimsim.trace.reading import (
+    MOST,
+    MOST_VALUES,
+    Imported,
+    not_too_many,
+    read_bytes,
+    short,
+    unknown_operators,
+)
 
 LIMIT_BYTES = 256 * 2**20
 LIMIT_OPERATORS = 200_000
@@ -106,6 +114,7 @@ def read_pytorch(path: str | os.PathLike[str], *, skip_unknown: bool = False) ->
     """
     path = Path(path)
     content = read_bytes(path, LIMIT_BYTES)
+    not_too_many(path, content, (b",", b"[", b"{"), MOST_VALUES)
     try:
         document = msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -12,6 +12,13 @@ from pathlib import Path
 from pimsim.errors import TraceError
 from pimsim.trace.op import Trace
 
+LINE_ENDS = tuple(b"\n \r \x0b \x0c \x1c \x1d \x1e \x85 \xa8 \xa9".split(b" "))
+"""The last bytes of everything that `str.splitlines` takes for an end."""
+
+MOST_LINES = 16_000_000
+MOST_VALUES = 16_000_000
+"""The most lines of a text, and values of a JSON document, that are read."""
+
 MOST = 2**31 - 1
 """The largest size of one axis that an importer takes."""
 
@@ -47,9 +54,18 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     return content
 
 
+def not_too_many(path: str | os.PathLike[str], content: bytes, marks: tuple[bytes, ...], most: int) -> None:
+    """Refuse a text with more than `most` of the marks that begin or part values, before it becomes objects,
+    which take some fifty times its bytes."""
+    count = sum(content.count(mark) for mark in marks)
+    if count > most:
+        raise TraceError(f"{path}: more than {most:,} values: not read")
+
+
 def read_lines(path: str | os.PathLike[str], limit: int) -> list[str]:
     """The lines of a text file of at most `limit` bytes."""
     content = read_bytes(path, limit)
+    not_too_many(path, content, LINE_ENDS, MOST_LINES)
     try:
         return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -14,10 +14,12 @@ from pathlib import Path
 import msgspec
 
 from pimsim.errors import TraceError
-from pimsim.trace.reading import short
+from pimsim.trace.reading import not_too_many, short
 
 LIMIT_BYTES = 100_000_000
 """The largest header that the format allows."""
+
+LIMIT_VALUES = 4_000_000
 
 BITS = {
     "F64": 64,
@@ -73,6 +75,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[StoredTensor, ...]:
                 )
             file.seek(8)
             header = file.read(size)
+        not_too_many(path, header, (b":", b"["), LIMIT_VALUES)
     except OSError as error:
         raise TraceError(f"{path}: cannot read the file: {error.strerror or error}") from error
     try:

@@ -181,6 +181,35 @@ def test_the_fast_walk_of_plain_hierarchies_counts_the_same(data, seed):
     assert sum(part.non_cacheable_writes for part in parts) == seen["non-cacheable write"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "ways"),
+    [(p, ways) for p in CACHE_POLICIES for ways in (8, 12, 16) if (p, ways) != ("tree-plru", 12)],
+)
+def test_wide_sets(policy, ways):
+    """More ways than the random hierarchies have: hot lines and a scan, over three levels."""
+    levels = tuple(
+        CacheSpec(name=f"L{i}", size_bytes=sets * ways * 64, ways=ways, line_bytes=64, hit_ns=1,
+                  policy=policy, source="test")
+        for i, sets in enumerate((1, 2, 4))
+    )  # fmt: skip
+    hierarchy = Hierarchy(cores=(levels,))
+    random = np.random.default_rng(ways)
+    lines = np.where(
+        random.random(3000) < 0.5, random.integers(0, 2 * ways, 3000), np.arange(3000) % (9 * ways)
+    )
+    writes = random.random(3000) < 0.3
+    plain = PlainCaches(hierarchy)
+    for line, write in zip(lines.tolist(), writes.tolist(), strict=True):
+        plain.access(0, line * 64, write, "cacheable", 64)
+    for log in (True, False):  # both compiled ways
+        caches = Caches(hierarchy)
+        counts = caches.run(lines * 64, writes, log=log)
+        same_counts(counts.levels, plain)
+        for i, cache in enumerate(plain.caches):
+            held, dirty = caches.held(i)
+            assert set(zip(held.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_inclusive_levels_hold_what_is_inside_and_exclusive_ones_none_of_it(data):

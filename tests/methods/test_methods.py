@@ -366,7 +366,7 @@ def task(name, *after, team="one"):
         ((task("a", "b"), task("b")), "a waits for 'b', which is not before it"),
         ((task("a", "a"),), "a waits for 'a'"),
         ((task("a"), task("a")), "two tasks are named 'a'"),
-        ((task("a", team="gpu"),), "names team 'gpu'; wanted one of"),
+        ((task("a", team="tpu"),), "names team 'tpu'; wanted one of"),
     ],
 )
 def test_a_segment_that_cannot_run(tasks, message):

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pimsim.cli import main
@@ -63,6 +63,7 @@ SPAN = st.tuples(
 ).map(lambda s: (*s[:6], s[5] + s[6]))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(SPAN, max_size=25), st.lists(SPAN, max_size=25))
 def test_parts_add_up_to_the_run_and_differences_to_the_difference(one, two):
     ends = [max((row[6] for row in rows), default=0) for rows in (one, two)]

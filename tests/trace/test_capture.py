@@ -42,6 +42,15 @@ def macs(trace, *phases):
     return total
 
 
+def shallow(tmp_path, model, layers):
+    """The configuration of a public model with fewer layers."""
+    settings = json.loads((DATA / f"{model}.json").read_text())
+    settings["num_hidden_layers"] = layers
+    path = tmp_path / f"{model}.json"
+    path.write_text(json.dumps(settings))
+    return path
+
+
 def on_meta(make):
     with torch.device("meta"):
         return make().eval()
@@ -55,15 +64,16 @@ def on_meta(make):
     [
         ("llama-3.2-1b", {"prompt": 24}),
         ("llama-3.2-1b", {"context": 40}),
+        ("gemma-3-1b", {"prompt": 24}),
         ("qwen3-0.6b", {"prompt": 24}),
         ("gemma-3-1b", {"context": 40}),
     ],
 )
-def test_language_models_agree_with_our_producer(model, mode):
+def test_language_models_agree_with_our_producer(tmp_path, model, mode):
     pytest.importorskip("transformers")
     from pimsim.trace.capture.huggingface import capture_language_model
 
-    path = model if model.startswith("llama") else DATA / f"{model}.json"
+    path = model if model.startswith("llama") else shallow(tmp_path, model, 7)
     captured = capture_language_model(path, **mode)
     config = load_config(path)
     ours = prefill_trace(config, 24) if "prompt" in mode else decode_trace(config, 40)
@@ -257,6 +267,15 @@ def test_a_capture_survives_its_file(tmp_path):
     assert set(captured.trace.meta["views"].values()) <= {t.name for t in captured.trace.tensors}
 
 
+def test_the_same_capture_twice_is_the_same():
+    def one():
+        return capture_step(on_meta(Chain), (torch.empty(4, 16),), loss=lambda y: y.sum())
+
+    first, second = one(), one()
+    assert first.trace.digest() == second.trace.digest()
+    assert first.lifetimes == second.lifetimes
+
+
 def test_the_module_is_as_it_was():
     module = Chain()
     before, mode = dict(module.named_parameters()), module.training
@@ -308,6 +327,7 @@ def test_unknown_calls_can_be_counted():
         ("{", r"not a configuration"),
         ("[]", r"wanted an object with a model_type"),
         (json.dumps({"model_type": "no-such-model"}), r"building the model of .* failed"),
+        (json.dumps({"model_type": "llama", "num_hidden_layers": 10**9}), r"num_hidden_layers=10+: wanted"),
         (json.dumps({"model_type": "llama", "hidden_size": -8}), r"building the model of .* failed"),
     ],
 )
@@ -357,12 +377,13 @@ def test_gradients_of_a_transposed_convolution():
     assert [captured.trace.flops(op) for op in own] == [2 * one] * 3
 
 
-def test_experts_are_spread_evenly():
+def test_experts_are_spread_evenly(tmp_path):
     pytest.importorskip("transformers")
     from pimsim.trace.capture.huggingface import capture_language_model
 
-    captured = capture_language_model(DATA / "mixtral-8x7b.json", context=6)
-    ours = decode_trace(load_config(DATA / "mixtral-8x7b.json"), 6)
+    path = shallow(tmp_path, "mixtral-8x7b", 2)
+    captured = capture_language_model(path, context=6)
+    ours = decode_trace(load_config(path), 6)
     assert captured.trace.parameters() == ours.parameters()
     # Products are ours to the last; sorting the rows by expert costs a little of its own.
     assert by_kind(captured.trace)["matmul"][0] == by_kind(ours)["matmul"][0]

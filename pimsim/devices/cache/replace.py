@@ -16,6 +16,29 @@ from pimsim.devices.cache.state import LRU, P_CACHE, P_POLICY, P_WAYS, RANDOM, S
 Whole = Any  # an integer of some width, signed or not
 
 
+def _tree_masks() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For 16 * ways + way of tree-PLRU: the nodes that a use leaves alone, and those it points right."""
+    kept, pointed = np.full((17, 16), -1, np.int64), np.zeros((17, 16), np.int64)
+    for ways in (1, 2, 4, 8, 16):
+        for way in range(ways):
+            node, half = 1, ways >> 1
+            while half:
+                kept[ways, way] &= ~(1 << node)
+                if way & half:
+                    node = 2 * node + 1
+                else:
+                    pointed[ways, way] |= 1 << node
+                    node = 2 * node
+                half >>= 1
+    return kept.ravel(), pointed.ravel()
+
+
+_KEPT, _POINTED = _tree_masks()
+_WAY_OF = np.zeros(37, np.int64)
+_WAY_OF[[4**way % 37 for way in range(16)]] = range(16)
+"""The way of a lone bit 2 * way: the powers of 4 below 4**16 are all different modulo 37."""
+
+
 @inlined
 def find(entries: NDArray[np.int32], first: Whole, ways: Whole, key: Whole) -> int:
     """The way whose entry is `key` but for its flags, or -1."""
@@ -66,16 +89,7 @@ def touch(s: CacheArrays, p: NDArray[np.int64], first: Whole, at: Whole, way: Wh
 @inlined
 def away(word: Whole, ways: Whole, way: Whole) -> Whole:
     """The tree with every node on the way to `way` pointing to the other side."""
-    node, half = 1, ways >> 1
-    while half:
-        if way & half:
-            word &= ~(1 << node)
-            node = 2 * node + 1
-        else:
-            word |= 1 << node
-            node = 2 * node
-        half >>= 1
-    return word
+    return (word & _KEPT[ways * 16 + way]) | _POINTED[ways * 16 + way]
 
 
 @inlined
@@ -111,15 +125,15 @@ def replace(s: CacheArrays, p: NDArray[np.int64], first: Whole, at: Whole, entry
             x ^= x >> 17
             x ^= (x << 5) & 0xFFFFFFFF
             s.rng[p[P_CACHE]] = x
-            way = x % ways
-    else:
-        while way < 0:
-            for w in range(ways):
-                if (word >> (2 * w)) & 3 == 3:
-                    way = w
-                    break
-            if way < 0:
-                word += 0x55555555 & ((1 << (2 * ways)) - 1)
+            way = x % ways if ways & (ways - 1) else x & (ways - 1)
+    else:  # SRRIP: all age until one is at 3
+        if way < 0:
+            lows = 0x55555555 & ((1 << (2 * ways)) - 1)
+            oldest = word & (word >> 1) & lows
+            while oldest == 0:
+                word += lows
+                oldest = word & (word >> 1) & lows
+            way = _WAY_OF[(oldest & -oldest) % 37]
         s.order[at] = (word & ~(3 << (2 * way))) | (2 << (2 * way))
     old = s.entries[first + way]
     s.entries[first + way] = entry

@@ -36,8 +36,8 @@ DDR5_4800_16GB_X8 = DramSpec(
     name="ddr5-4800-16gb-x8",
     family="ddr5",
     source="JESD79-5, x8 chips of 16 Gb, the preset 4800BN of Ramulator 2.1 (tCK 416 ps as the standard "
-    "rounds it); 2 tCK write preamble; estimates: tRFCsb and tREFSBRD (of the standard, not looked up), idle "
-    "clocks between ranks",
+    "rounds it); 2 tCK write preamble; tRFCsb and tREFSBRD: tables 282 and 284 of the standard, as quoted in "
+    "public documentation of a controller; estimate: idle clocks between ranks",
     density_gbit=64,  # four chips
     data_rate_mtps=4800,
     tck_fs=416_000,
@@ -120,6 +120,7 @@ DDR5_6400_16GB_X8 = DramSpec(
 )
 
 # Density of a chip in Gb: banks of a bank group, rows, refresh (tRFC1, tRFCsb) and its interval (tREFIsb).
+# 8 and 16 Gb: table 282 of JESD79-5, which leaves 32 Gb open; tRFCsb of 32 Gb is an estimate.
 _DENSITY = {
     8: (2, 2**16, {"RFC1": AtLeast(ns=195), "RFCsb": AtLeast(ns=115), "REFIsb": AtLeast(ns=975)}),
     16: (4, 2**16, {}),

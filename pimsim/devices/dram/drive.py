@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pimsim.compiled import compiled
 from pimsim.devices.dram.engine import (
     NEVER,
+    X_LEFT,
+    X_LOOK,
     X_MAINT_LEN,
     Channels,
     accept,
@@ -139,7 +141,8 @@ def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) ->
                 return back
             st[a, S_BLOCKED] = -1
             st[a, S_SERVED] = t
-            wake[c] = min(wake[c], t)
+            if s.scalar[c, X_LOOK]:
+                wake[c] = min(wake[c], t)
             if wait:
                 st[a, S_OUT] += 1
                 if status >= 0:
@@ -222,7 +225,7 @@ def advance_to(
                     _return(g, a, out[1] + g.par[a, P_PATH])
                 if s.scalar[c, X_MAINT_LEN] >= s.maint.shape[1]:
                     return -1  # refreshes fall due faster than they go: nothing else ever will
-                if wake[c] == t + 1:
+                if s.scalar[c, X_LEFT] == t:  # there is room
                     for k in range(running.shape[0]):
                         a = running[k]
                         if st[a, S_BLOCKED] == c:

@@ -18,6 +18,8 @@ from pimsim.devices.dram.engine import (
     C_RANKS,
     C_REFRESH,
     NEVER,
+    X_LEFT,
+    X_LOOK,
     X_OPENED,
     X_READS,
     X_REFRESHES,
@@ -112,7 +114,7 @@ def offer(
     while True:
         if k == n and (more or (at[H_OPEN] == 0 and wake > at[H_LAST])):
             break
-        offered = NEVER
+        offered, refused = NEVER, False
         if k < n:
             if window:
                 p = 0
@@ -133,7 +135,8 @@ def offer(
                 status = accept(
                     s, 0, t, write[k], where >> 8 & 4095, where >> 36, where >> 20 & 65535, first + k
                 )
-                if status != -2:
+                refused = status == -2
+                if not refused:
                     if keep:
                         accepted[k] = t
                     if status >= 0:
@@ -147,7 +150,8 @@ def offer(
                         pending[outstanding] = -1 - (first + k)
                         outstanding += 1
                     k += 1
-                    wake = t
+                    if s.scalar[0, X_LOOK]:
+                        wake = min(wake, t)
                     offered = t + 1
                     progress = s.scalar[0, X_REFRESHES]
         if wake <= t:
@@ -158,10 +162,13 @@ def offer(
                 _completed(h, out[1], out[2])
                 progress = s.scalar[0, X_REFRESHES]
                 if window:
+                    offered = min(offered, max(t, out[1]) + 1)
                     for p in range(outstanding):
                         if pending[p] == -1 - out[0]:
                             pending[p] = out[1]
                             break
+            if refused and s.scalar[0, X_LEFT] == t:  # there is room again
+                offered = min(offered, t + 1)
         nxt = min(wake, offered)
         if nxt >= NEVER:
             if at[H_OPEN] == 0:

@@ -224,10 +224,13 @@ def replay_requests(
 
     with ThreadPoolExecutor(n) as pool:
         ran = list(pool.map(one, range(n)))
-    accepted, done = np.empty(len(requests), np.int64), np.empty(len(requests), np.int64)
+    accepted, done = ran[0][1].accepted, ran[0][1].done
+    if n > 1:
+        accepted, done = np.empty(len(requests), np.int64), np.empty(len(requests), np.int64)
     logs = []
     for c, (_, run) in enumerate(ran):
-        accepted[places[c]], done[places[c]] = run.accepted, run.done
+        if n > 1:
+            accepted[places[c]], done[places[c]] = run.accepted, run.done
         if run.log is not None:
             logs.append(run.log.assign(channel=c))
     commands = None

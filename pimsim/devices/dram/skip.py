@@ -359,13 +359,12 @@ def _skip(
     later(wake)
     for array in (s.ready, s.last, s.ring, s.wck_until):
         later(array)
-    for column in (e.X_LAST_READ, e.X_NEXT_REF, e.X_OWED_BY, e.X_LAST):
+    looks = e.X_COLUMN_AT, e.X_ROW_AT, e.X_MAINT_AT
+    for column in (e.X_LAST_READ, e.X_NEXT_REF, e.X_OWED_BY, e.X_LAST, *looks):
         later(s.scalar[:, column])
     later(s.last_row[:, :, 0])
-    s.plan["valid"] = 0
-    for bound in ("opened_bound", "hit_bound"):
-        s.banks[bound] = 0
-    s.miss_bound[:] = 0
+    for bound in (s.banks["opened_bound"], s.banks["hit_bound"], s.row_bound):
+        later(bound)
     for c in range(len(s.scalar)):
         grown = times * period.channel(period.grown, c)
         s.counts[c] += grown[: e.N_COMMANDS]
@@ -376,7 +375,7 @@ def _skip(
         slots["accept"][used] += clocks
         slots["age"][used] += grown[snap.T_AGE]
         s.banks["used"][c] += clocks
-        s.miss_age[c] += grown[snap.T_AGE]
+        s.row_turn[c][s.row_turn[c] < e.NEVER] += grown[snap.T_AGE] * e.MAX_BANKS
         slots["row"][used] = moved(slots["row"][used])
         s.open_row[c] = moved(s.open_row[c])
     for k, a in enumerate(period.running):

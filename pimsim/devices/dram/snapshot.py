@@ -4,7 +4,8 @@ A snapshot has three parts:
 
 - words: everything that matters, with clocks relative to now and addresses relative to the shifts that the
   mapping allows (see `skip.py`). A clock in the past that can delay nothing any more is left out, and so are
-  plans and bounds, which are only caches. Requests are named by bank, queue and position, not by slot.
+  bounds and clocks of the next look, which only save work. Requests are named by bank, queue and position,
+  not by slot.
 - rows: the open row of every bank and the row of every request, in the order of the words.
 - totals: the clock, counters and positions of the walks: what grows from one repetition to the next.
 
@@ -56,19 +57,16 @@ from pimsim.devices.dram.engine import (
     X_AGE,
     X_CAS_SLOT,
     X_CONFLICTS,
-    X_COUNTED,
     X_LAST,
     X_LAST_READ,
     X_MAINT_HEAD,
     X_MAINT_LEN,
-    X_NEW,
     X_NEXT_REF,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
     X_POSTPONED,
     X_READ_HITS,
-    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
     X_REFRESHES,
@@ -198,11 +196,9 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
     w[n + 11] = max(x[c, X_LAST], t - 1) - t
     w[n + 12] = x[c, X_READ_HITS]
     w[n + 13] = x[c, X_WRITE_HITS]
-    w[n + 14] = _age(s, c, x[c, X_NEW])
-    w[n + 15] = x[c, X_COUNTED]
-    w[n + 16] = x[c, X_MAINT_LEN]
-    w[n + 17] = x[c, X_POSTPONED]
-    n += 18
+    w[n + 14] = x[c, X_MAINT_LEN]
+    w[n + 15] = x[c, X_POSTPONED]
+    n += 16
     for k in range(x[c, X_MAINT_LEN]):
         at = (x[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
         for field in range(3):
@@ -215,12 +211,6 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
             for field in range(3):
                 w[n + field] = s.last_row[c, rank, field] - (t if field == 0 else 0)
             n += 3
-        w[n] = NEVER
-        n += 1
-    for queue in range(2):
-        for k in range(x[c, X_READ_MISSES + queue]):
-            w[n] = s.miss_bank[c, queue, k]
-            n += 1
         w[n] = NEVER
         n += 1
     for bank in range(s.open_row.shape[1]):
@@ -342,8 +332,7 @@ def take(
     w[n] = t & 1 if s.cfg[C_BUSES] == HALF_CLOCK else 0
     n += 1
     for c in range(wake.shape[0]):
-        w[n] = max(wake[c], t) - t if wake[c] < NEVER else NEVER
-        n = _channel(s, c, t, reach, w, n + 1)
+        n = _channel(s, c, t, reach, w, n)
     for i in range(running.shape[0]):
         n = _requester(g, running[i], t, walks, w, n)
     at[k, AT_ROWS] = n

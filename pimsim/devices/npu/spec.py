@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pimsim.errors import SpecError, suggest
+from pimsim.notebook import Shown
 
 DATAFLOWS = ("os", "ws", "is")
 PACKINGS = ("packed", "channel")
@@ -56,7 +57,7 @@ class NpuEnergy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NpuSpec:
+class NpuSpec(Shown):
     """One NPU core with its memory.
 
     rows, cols: multiply-add units of 8 bits; the stationary operand's depth lies along the rows in ws and is.

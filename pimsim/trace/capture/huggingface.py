@@ -25,6 +25,7 @@ try:
 except ImportError as error:
     raise TraceError("capturing a language model needs transformers: install pimsim[torch]") from error
 
+MOST_LAYERS = 1000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,5 +109,8 @@ def _settings(text: str, where: str) -> dict[str, Any]:
         raise TraceError(f"{where}: not a configuration: {error}") from None
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
         raise TraceError(f"{where}: wanted an object with a model_type, got {short(settings)}")
+    for key, value in settings.items():  # each is a module to build
+        if "layers" in key and isinstance(value, int) and value > MOST_LAYERS:
+            raise TraceError(f"{where}: {key}={value}: wanted at most {MOST_LAYERS}")
     # Code that a configuration points to is never loaded.
     return {key: value for key, value in settings.items() if key not in ("auto_map", "_name_or_path")}

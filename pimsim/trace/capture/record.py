@@ -8,6 +8,7 @@ backward passes and optimisers are in, and every piece of memory lives as long a
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -322,7 +323,11 @@ def fake(modules: Sequence[Any], mode: FakeTensorMode) -> Iterator[None]:
 
 @contextlib.contextmanager
 def watched(recorder: Recorder) -> Iterator[None]:
-    """Tell the recorder which module is at work; attention and recurrent modules take no short cut."""
+    """Tell the recorder which module is at work; attention and recurrent modules take no short cut. Memory in
+    cycles of references is not freed, so that lifetimes do not depend on when Python looks for such."""
+    collects = gc.isenabled()
+    gc.collect()
+    gc.disable()
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     onednn = torch._C._get_mkldnn_enabled()
@@ -337,6 +342,8 @@ def watched(recorder: Recorder) -> Iterator[None]:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         torch._C._set_mkldnn_enabled(onednn)
+        if collects:
+            gc.enable()
         for handle in handles:
             handle.remove()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pimsim.errors import TraceError
 from pimsim.trace.assemble import Assembler, Shape
+from pimsim.trace.onnx.data import without_data
 from pimsim.trace.onnx.nodes import MAKERS, MOST_INPUTS, Node, Unusable, Value
 from pimsim.trace.reading import MOST, Imported, read_bytes, short, unknown_operators
 
@@ -20,6 +21,9 @@ except ImportError as error:
     raise TraceError("reading ONNX graphs needs a package: install pimsim[onnx]") from error
 
 LIMIT_BYTES = 512 * 2**20
+LIMIT_GRAPH = 8 * 2**20
+"""The largest graph beside the data of its weights: protobuf makes objects of up to 250 times its size."""
+
 LIMIT_NODES = 100_000
 SMALL = 1024  # elements of an initializer that shape inference may want to see
 
@@ -53,7 +57,12 @@ def read_onnx(
     path = Path(path)
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(read_bytes(path, LIMIT_BYTES))
+        content = without_data(path, read_bytes(path, LIMIT_BYTES))
+        if len(content) > LIMIT_GRAPH:
+            raise TraceError(
+                f"{path}: {len(content):,} bytes beside the weights: wanted at most {LIMIT_GRAPH:,}"
+            )
+        model.ParseFromString(content)
     except DecodeError as error:
         raise TraceError(f"{path}: not an ONNX model: {error}") from None
     graph = model.graph

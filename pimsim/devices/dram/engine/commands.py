@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pimsim.compiled import compiled, inlined
-from pimsim.devices.dram.engine.queues import forget_bounds, reclassify
+from pimsim.devices.dram.engine.bounds import renew
+from pimsim.devices.dram.engine.queues import reclassify
 from pimsim.devices.dram.engine.state import (
     BANK_SCOPE,
     C_AAD,
@@ -27,6 +28,7 @@ from pimsim.devices.dram.engine.state import (
     X_OWED_BANK,
     X_OWED_BY,
     X_REFRESHES,
+    X_ROW_AT,
     Channels,
     index,
 )  # fmt: skip
@@ -47,20 +49,6 @@ from pimsim.devices.rules import (
     WRA,
     WRREG,
 )  # fmt: skip
-
-
-@inlined
-def kept_earliest(s: Channels, c: int, command: int, bank: int) -> int:
-    """`earliest` of a bank's ACT, ACT2, PRE or data command."""
-    k = index(s.column[command])
-    at = 5 * index(bank)
-    t = max(s.ready[c, k], s.ready[c, index(s.at[at + GROUP_SCOPE]) + k])
-    t = max(t, s.ready[c, index(s.at[at + BANK_SCOPE]) + k])
-    if s.cfg[C_RANKS] > 1:
-        t = max(t, s.ready[c, index(s.at[at + RANK_SCOPE]) + k])
-    if s.cfg[C_SIDS] > 1:
-        t = max(t, s.ready[c, index(s.at[at + SID_SCOPE]) + k])
-    return t
 
 
 @compiled
@@ -175,6 +163,7 @@ def _issue_to_rank(s: Channels, c: int, t: int, command: int, rank: int, row: in
         for b in range(rank * per_rank, (rank + 1) * per_rank):
             s.open_row[c, b] = row if command == ACTAB else -1
             reclassify(s, c, b)
+            renew(s, c, b)
 
 
 @inlined
@@ -218,8 +207,6 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         _count_in_rings(s, c, t, command, rank, bank)
     s.counts[c, command] += 1
     s.scalar[c, X_LAST] = t
-    s.plan[c, 0].valid = 0
-    s.plan[c, 1].valid = 0
     if cfg[C_BUSES] == HALF_CLOCK and t & 1 == 0 and command not in (RD, WR, RDA, WRA):
         s.last_row[c, rank, 0] = t
         s.last_row[c, rank, 1] = command
@@ -239,12 +226,14 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
             s.scalar[c, X_OWED_BY] = t + cfg[C_AAD]
     elif command == ACT2:
         s.scalar[c, X_OWED_BANK] = -1
-        forget_bounds(s, c, index(bank))
+        s.scalar[c, X_ROW_AT] = t  # other banks may be activated again
     elif command in (REFAB, REFPB, REFSB):
         s.scalar[c, X_REFRESHES] += 1
     if command in (PRE, RDA, WRA):
         s.open_row[c, index(bank)] = -1
     if command in (ACT1, PRE, RDA, WRA):
-        reclassify(s, c, bank)
+        reclassify(s, c, index(bank))
+    if command in (ACT1, ACT2, PRE, RD, WR, RDA, WRA):
+        renew(s, c, index(bank))
     if cfg[C_LOG]:
         _write_log(s, c, t, command, rank, bank, row, col)

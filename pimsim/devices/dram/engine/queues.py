@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
+from pimsim.devices.dram.engine.bounds import renew
 from pimsim.devices.dram.engine.state import (
+    C_HIGH,
+    C_LOW,
     C_READQ,
     C_UNIFIED,
     C_WRITEQ,
+    MAX_BANKS,
+    NEVER,
     X_AGE,
-    X_COUNTED,
     X_FREE,
     X_LAST_READ,
-    X_NEW,
+    X_LEFT,
+    X_LOOK,
     X_READ_HITS,
-    X_READ_MISSES,
     X_READS,
+    X_WRITE_MODE,
     X_WRITES,
     Channels,
     index,
 )  # fmt: skip
-
-NOTHING = -1
-"""X_NEW when no request that can be the next of its bank was accepted since the last step."""
 
 
 @inlined
@@ -52,7 +54,6 @@ def take_out(banks: NDArray[np.int64], n: int, bank: int) -> None:
 def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
     was, n = s.lists[c, 2 * bank + queue].hit, s.scalar[c, X_READ_HITS + queue]
     s.lists[c, 2 * bank + queue].hit = slot
-    s.banks[c, bank].hit_bound = 0
     if slot >= 0 and was < 0:
         s.hit_bank[c, queue, index(n)] = bank
         s.scalar[c, X_READ_HITS + queue] = n + 1
@@ -63,53 +64,31 @@ def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> No
 
 @inlined
 def _set_oldest_miss(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
-    """Note it, and keep the banks in order of the age of their oldest miss."""
-    s.miss_bound[c, bank] = 0
-    was = s.lists[c, 2 * bank + queue].miss
-    if was == slot:
-        return
     s.lists[c, 2 * bank + queue].miss = slot
-    banks, ages, n = s.miss_bank[c, queue], s.miss_age[c, queue], index(s.scalar[c, X_READ_MISSES + queue])
-    if was >= 0:
-        place = 0
-        while banks[index(place)] != bank:
-            place += 1
-        n -= 1
-        for k in range(index(place), n):
-            banks[k] = banks[k + 1]
-            ages[k] = ages[k + 1]
-    if slot >= 0:
-        k, age = n, s.slots[c, slot].age
-        while k > 0 and ages[index(k - 1)] > age:
-            banks[index(k)] = banks[index(k - 1)]
-            ages[index(k)] = ages[index(k - 1)]
-            k -= 1
-        banks[index(k)] = bank
-        ages[index(k)] = age
-        n += 1
-    s.scalar[c, X_READ_MISSES + queue] = n
-
-
-@inlined
-def forget_bounds(s: Channels, c: int, bank: int) -> None:
-    """A command to the bank may let its requests go."""
-    s.banks[c, bank].opened_bound = 0
-    s.banks[c, bank].hit_bound = 0
-    s.miss_bound[c, bank] = 0
+    s.row_turn[c, queue, bank] = s.slots[c, index(slot)].age * MAX_BANKS + bank if slot >= 0 else NEVER
 
 
 @inlined
 def reclassify(s: Channels, c: int, bank: int) -> None:
-    """Find the oldest hits and misses of a bank anew: another row is open now, or none."""
-    bank = index(bank)
+    """Find the oldest hits and misses of a bank anew: another row is open now, or none. Bounds stay."""
     row = s.open_row[c, bank]
-    forget_bounds(s, c, bank)
     for queue in range(2):
         head = s.lists[c, 2 * bank + queue].head
         if head >= 0:
             _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, head, row, True) if row >= 0 else -1)
             miss = _next_of_kind(s, c, head, row, False) if row >= 0 else head
             _set_oldest_miss(s, c, bank, queue, miss)
+
+
+@inlined
+def is_mode_due(s: Channels, c: int) -> bool:
+    """Whether writes are to be served from now on instead of reads, or the other way round."""
+    cfg, x = s.cfg, s.scalar
+    if cfg[C_UNIFIED]:
+        return False
+    if x[c, X_WRITE_MODE]:
+        return x[c, X_WRITES] < cfg[C_LOW] and x[c, X_READS] > 0
+    return x[c, X_WRITES] > cfg[C_HIGH] or x[c, X_READS] == 0
 
 
 @inlined
@@ -141,7 +120,6 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     x[c, X_FREE] -= 1
     slot = index(s.free[c, index(x[c, X_FREE])])
     x[c, X_AGE] += 1
-    x[c, X_COUNTED] = 1
     request, waiting = s.slots[c, slot], s.lists[c, 2 * bank + queue]
     request.accept = t
     request.write = 1 if write else 0
@@ -168,25 +146,24 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     elif waiting.miss < 0:
         _set_oldest_miss(s, c, bank, queue, slot)
         candidate = True
-    if candidate:
-        if x[c, X_NEW] != NOTHING:
-            s.plan[c, 0].valid = 0
-            s.plan[c, 1].valid = 0
-        x[c, X_NEW] = slot
+    if candidate and queue == x[c, X_WRITE_MODE]:
+        renew(s, c, bank)
+        x[c, X_LOOK] = 1
+    if is_mode_due(s, c):
+        x[c, X_LOOK] = 1
     return -1
 
 
 @inlined
-def leave(s: Channels, c: int, slot: int) -> None:
-    """Take a request out of its queue; its slot stays in use."""
+def leave(s: Channels, c: int, t: int, slot: int) -> None:
+    """Take a request out of its queue at clock `t`; its slot stays in use."""
     x, request = s.scalar, s.slots[c, slot]
     queue, bank, after, before = index(request.queue), index(request.bank), request.next, request.before
     waiting = s.lists[c, 2 * bank + queue]
     row = s.open_row[c, bank]
-    x[c, X_COUNTED] = 1
+    x[c, X_LEFT] = t
     if waiting.hit == slot:
         _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
-        s.miss_bound[c, bank] = 0  # it may have been guarded
     elif waiting.miss == slot:
         _set_oldest_miss(s, c, bank, queue, _next_of_kind(s, c, after, row, False))
     if before >= 0:

@@ -11,8 +11,8 @@ What one channel does in a clock, in this order:
    counts, and none while a row is open for an older one;
 4. an owed ACT2.
 
-A clock in which nothing can go is never visited: the plan says what goes next and when, and it holds until a
-command goes out, a refresh falls due or a request arrives that can go sooner.
+A clock in which nothing can go is hardly ever visited: `step` says when to look again, from bounds that hold
+until something happens to a bank (`bounds.py`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.compiled import compiled, inlined
-from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue, kept_earliest
-from pimsim.devices.dram.engine.queues import NOTHING, forget_bounds, leave, take_out
+from pimsim.devices.dram.engine.bounds import data_command, kept_earliest, look_at_all, renew_all
+from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue
+from pimsim.devices.dram.engine.queues import is_mode_due, leave, take_out
 from pimsim.devices.dram.engine.state import (
     ALL_BANK,
     ANY,
@@ -33,9 +34,7 @@ from pimsim.devices.dram.engine.state import (
     C_BUSES,
     C_CAP,
     C_GROUPS,
-    C_HIGH,
     C_HIT_CAP,
-    C_LOW,
     C_ORDER,
     C_POSTPONE,
     C_RANKS,
@@ -44,7 +43,6 @@ from pimsim.devices.dram.engine.state import (
     C_RL,
     C_SYNC,
     C_TIMEOUT,
-    C_UNIFIED,
     COLUMN,
     FROM_MAINTENANCE,
     FROM_NOWHERE,
@@ -53,31 +51,33 @@ from pimsim.devices.dram.engine.state import (
     FROM_QUEUE,
     HALF_CLOCK,
     IN_ORDER,
+    MAX_BANKS,
+    N_COMMANDS,
     NEVER,
     ONE_BUS,
     PER_BANK,
-    RANK_SCOPE,
     READY_FIRST,
     ROW,
     ROW_HIT_FIRST,
     X_CAS_SLOT,
+    X_COLUMN_AT,
     X_CONFLICTS,
-    X_COUNTED,
     X_FREE,
     X_LAST,
     X_LAST_READ,
+    X_LOOK,
+    X_MAINT_AT,
     X_MAINT_HEAD,
     X_MAINT_LEN,
-    X_NEW,
     X_NEXT_REF,
     X_OPENED,
     X_OWED_BANK,
     X_OWED_BY,
     X_POSTPONED,
     X_READ_HITS,
-    X_READ_MISSES,
     X_READS,
     X_REF_BANK,
+    X_ROW_AT,
     X_ROW_HITS,
     X_WRITE_MODE,
     X_WRITES,
@@ -85,9 +85,6 @@ from pimsim.devices.dram.engine.state import (
     index,
 )  # fmt: skip
 from pimsim.devices.rules import ACT1, ACT2, CAS_RD, CAS_WR, PRE, PREA, RD, RDA, REFAB, REFPB, REFSB, WR, WRA
-
-ROW_COMMANDS_LATER = 1 << 40
-"""Added to the age of a row command where row hits go first."""
 
 
 @inlined
@@ -106,14 +103,6 @@ def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: i
     return when
 
 
-@inlined
-def _on_bus(s: Channels, c: int, when: int, command: int, rank: int, bank: int) -> int:
-    """The clock not before `when` at which the command buses take the command."""
-    if s.cfg[C_BUSES] == HALF_CLOCK:
-        return _half_clock(s, c, when, command, rank, bank)
-    return when
-
-
 @compiled
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
     x = s.scalar
@@ -122,13 +111,7 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     s.maint[c, at, 1] = rank
     s.maint[c, at, 2] = bank
     x[c, X_MAINT_LEN] += 1
-    _forget(s, c)
-
-
-@inlined
-def _forget(s: Channels, c: int) -> None:
-    s.plan[c, 0].valid = 0
-    s.plan[c, 1].valid = 0
+    x[c, X_MAINT_AT] = 0
 
 
 @compiled
@@ -197,46 +180,12 @@ def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     return PRE, rank, bank
 
 
-@compiled
-def _forget_all_bounds(s: Channels, c: int) -> None:
-    """The bounds are those of the other queue's requests."""
-    for bank in range(s.banks.shape[1]):
-        forget_bounds(s, c, bank)
-
-
-@inlined
-def _set_mode(s: Channels, c: int) -> bool:
-    """Begin or end write mode; whether it changed."""
-    cfg, x = s.cfg, s.scalar
-    if x[c, X_COUNTED] == 0:
-        return False
-    x[c, X_COUNTED] = 0
-    if cfg[C_UNIFIED]:
-        return False
-    if x[c, X_WRITE_MODE] == 0:
-        if x[c, X_WRITES] <= cfg[C_HIGH] and x[c, X_READS] > 0:
-            return False
-    elif x[c, X_WRITES] >= cfg[C_LOW] or x[c, X_READS] == 0:
-        return False
-    x[c, X_WRITE_MODE] = 1 - x[c, X_WRITE_MODE]
-    _forget_all_bounds(s, c)
-    return True
-
-
-@inlined
-def _data_command(s: Channels, c: int, slot: int, bank: int) -> int:
-    """The data command of a request: with auto precharge if its row has served its cap (-1: at once)."""
-    if s.cfg[C_CAP] and s.banks[c, bank].accesses >= s.cfg[C_CAP]:
-        return WRA if s.slots[c, slot].write else RDA
-    return WR if s.slots[c, slot].write else RD
-
-
 @inlined
 def _hit_command(s: Channels, c: int, slot: int, bank: int) -> int:
     """What the oldest hit of a bank needs next; -1 if that must wait for another command to the bank."""
     if s.scalar[c, X_OWED_BANK] == bank:
         return -1
-    do = _data_command(s, c, slot, bank)
+    do = data_command(s, c, slot, bank)
     if (do in (RDA, WRA)) and s.banks[c, bank].owner >= 0:
         return -1  # it would close the row before the request that opened it is served
     if s.cfg[C_HIT_CAP] and s.banks[c, bank].accesses >= s.cfg[C_HIT_CAP]:
@@ -265,230 +214,253 @@ def _miss_command(s: Channels, c: int, slot: int, bank: int) -> int:
 
 
 @inlined
-def _row_age(s: Channels, age: int) -> int:
-    """The age by which an activate or a precharge competes with data commands."""
-    return age + ROW_COMMANDS_LATER if s.cfg[C_ORDER] == ROW_HIT_FIRST else age
+def _take(p: Any, age: int, source: int, slot: int, command: int, rank: int, bank: int) -> None:
+    p.age = age
+    p.source = source
+    p.slot = slot
+    p.command = command
+    p.rank = rank
+    p.bank = bank
 
 
 @inlined
-def _floor(s: Channels, c: int, command: int, bank: int) -> int:
-    """A clock before which no bank of the rank can take the command: saves most looks at single banks."""
-    k = index(s.column[command])
-    return max(s.ready[c, k], s.ready[c, index(s.at[5 * index(bank) + RANK_SCOPE]) + k])
+def _choose_opened(s: Channels, c: int, t: int, p: Any) -> int:
+    """Choose the data command of the oldest request for which a row was opened, of those that may go now.
 
-
-@inlined
-def _propose(p: Any, when: int, age: int, source: int, slot: int, command: int, rank: int, bank: int) -> None:
-    """Take a command into the plan if it goes sooner, or as soon and is older."""
-    if when < p.when or (when == p.when and age < p.age):
-        p.when = when
-        p.age = age
-        p.source = source
-        p.slot = slot
-        p.command = command
-        p.rank = rank
-        p.bank = bank
-
-
-@inlined
-def _plan_opened(s: Channels, c: int, t: int, p: Any) -> None:
-    """Plan the data command of a request for which a row was opened."""
-    owed = s.scalar[c, X_OWED_BANK]
-    oldest = NEVER
+    Returns a clock before which no other of them can go.
+    """
+    oldest, soonest = NEVER, NEVER
     for k in range(index(s.scalar[c, X_OPENED])):
         bank = index(s.opened[c, k])
         b = s.banks[c, bank]
-        if bank == owed or b.opened_bound > p.when:
+        if b.opened_bound > t:
+            soonest = min(soonest, b.opened_bound)
             continue
         slot = index(b.owner)
-        do = _data_command(s, c, slot, bank)
         accepted = s.slots[c, slot].accept
-        floor = max(t, _floor(s, c, do, bank))
-        if floor > p.when or (floor == p.when and accepted > oldest):
-            continue
-        b.opened_bound = kept_earliest(s, c, do, bank)
-        when = _on_bus(s, c, max(t, b.opened_bound), do, b.rank, bank)
         # Of those that several requesters put in at one clock, that of the lowest bank.
-        older = accepted < oldest or (accepted == oldest and bank < p.bank)
-        if when < p.when or (when == p.when and older):
-            oldest = accepted
-            p.when = when
-            p.age = -2
-            p.source = FROM_OPENED
-            p.slot = slot
-            p.command = do
-            p.rank = b.rank
-            p.bank = bank
+        if accepted > oldest or (accepted == oldest and bank > p.bank):
+            soonest = t + 1
+            continue
+        do = data_command(s, c, slot, bank)
+        when = kept_earliest(s, c, do, bank)
+        if when > t:
+            b.opened_bound = when
+            soonest = min(soonest, when)
+            continue
+        if oldest < NEVER:
+            soonest = t + 1
+        oldest = accepted
+        _take(p, -1, FROM_OPENED, slot, do, b.rank, bank)
+    return soonest
 
 
 @inlined
-def _plan_hits(s: Channels, c: int, t: int, p: Any) -> None:
-    """Plan the data commands of the banks' oldest hits."""
+def _choose_hit(s: Channels, c: int, t: int, p: Any) -> int:
+    """Choose the data command of the oldest hit, of the banks' oldest that may go now.
+
+    Returns a clock before which no other of these can go.
+    """
+    soonest = NEVER
     write = index(s.scalar[c, X_WRITE_MODE])
     for k in range(index(s.scalar[c, X_READ_HITS + write])):
         bank = index(s.hit_bank[c, write, k])
         b = s.banks[c, bank]
-        if b.hit_bound > p.when:
+        if b.hit_bound > t:
+            soonest = min(soonest, b.hit_bound)
             continue
         slot = index(s.lists[c, 2 * bank + write].hit)
+        if s.slots[c, slot].age > p.age:
+            soonest = t + 1
+            continue
         do = _hit_command(s, c, slot, bank)
-        if do < 0:
-            b.hit_bound = NEVER  # until something happens to the bank
+        when = kept_earliest(s, c, do, bank) if do >= 0 else NEVER
+        if when > t:
+            b.hit_bound = when
+            soonest = min(soonest, when)
             continue
-        floor = max(t, _floor(s, c, do, bank))
-        if floor > p.when or (floor == p.when and s.slots[c, slot].age >= p.age):
-            continue
-        b.hit_bound = kept_earliest(s, c, do, bank)
-        when = _on_bus(s, c, max(t, b.hit_bound), do, b.rank, bank)
-        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, b.rank, bank)
+        if p.age < NEVER:
+            soonest = t + 1
+        _take(p, s.slots[c, slot].age, FROM_QUEUE, slot, do, b.rank, bank)
+    return soonest
 
 
 @inlined
-def _plan_misses(s: Channels, c: int, t: int, p: Any) -> None:
-    """Plan the activates and precharges that the banks' oldest misses need, oldest first."""
-    write = index(s.scalar[c, X_WRITE_MODE])
-    best, age = p.when, p.age
-    for k in range(index(s.scalar[c, X_READ_MISSES + write])):
-        mine = _row_age(s, s.miss_age[c, write, k])
-        if best <= t and age < mine:
+def _raise_column_bounds(s: Channels, c: int, t: int) -> None:
+    """A data command went out at clock `t`: raise the bounds of those that have to wait for it now.
+
+    This saves a step in the next clock, in which nothing could go.
+    """
+    x = s.scalar
+    soonest = NEVER
+    for k in range(index(x[c, X_OPENED])):
+        bank = index(s.opened[c, k])
+        b = s.banks[c, bank]
+        if b.opened_bound <= t + 1:
+            b.opened_bound = kept_earliest(s, c, data_command(s, c, index(b.owner), bank), bank)
+        soonest = min(soonest, b.opened_bound)
+    write = index(x[c, X_WRITE_MODE])
+    for k in range(index(x[c, X_READ_HITS + write])):
+        bank = index(s.hit_bank[c, write, k])
+        b = s.banks[c, bank]
+        if b.hit_bound <= t + 1:
+            slot = index(s.lists[c, 2 * bank + write].hit)
+            b.hit_bound = kept_earliest(s, c, data_command(s, c, slot, bank), bank)
+        soonest = min(soonest, b.hit_bound)
+    x[c, X_COLUMN_AT] = soonest
+
+
+@inlined
+def _floor(s: Channels, c: int, command: int, rank: int) -> int:
+    """A clock before which no bank of the rank can take the command."""
+    k = index(s.column[command])
+    return max(s.ready[c, k], s.ready[c, (1 + rank) * N_COMMANDS + k])
+
+
+@inlined
+def _soonest_rows(s: Channels, c: int, t: int, write: int) -> tuple[int, int, int]:
+    """(first, last, soonest): the turns of the oldest and youngest misses that may go by all bounds at `t`
+    (NEVER and -1 for none), and a clock before which no other can go. No loop here branches."""
+    first, last, soonest = NEVER, -1, NEVER
+    banks = index(s.cfg[C_GROUPS] * s.cfg[C_BANKS])
+    for rank in range(index(s.cfg[C_RANKS])):
+        closed, opened = _floor(s, c, ACT1, rank), _floor(s, c, PRE, rank)
+        if s.scalar[c, X_OWED_BANK] >= 0:
+            closed = NEVER
+        elif s.cfg[C_BUSES] == HALF_CLOCK and t & 1:
+            closed = max(closed, t + 1)
+        if closed > t and opened > t:
+            soonest = min(soonest, min(closed, opened))
+            continue
+        for bank in range(rank * banks, rank * banks + banks):
+            when = max(s.row_bound[c, bank], opened if s.open_row[c, bank] >= 0 else closed)
+            turn = s.row_turn[c, write, bank]
+            first = min(first, turn if when <= t else NEVER)
+            last = max(last, turn if when <= t else -1)
+            soonest = min(soonest, when if when > t else NEVER)
+    return first, last, soonest
+
+
+@inlined
+def _choose_row(s: Channels, c: int, t: int, p: Any) -> None:
+    """Choose the activate or precharge of the oldest miss, of the banks' oldest that may go now, if it goes
+    before the hit that is chosen already."""
+    x = s.scalar
+    write = index(x[c, X_WRITE_MODE])
+    if p.age < NEVER and s.cfg[C_ORDER] == ROW_HIT_FIRST:
+        return
+    while True:
+        first, last, soonest = _soonest_rows(s, c, t, write)
+        if first == NEVER:
+            x[c, X_ROW_AT] = soonest
             return
-        bank = index(s.miss_bank[c, write, k])
-        if s.miss_bound[c, bank] > best:
-            continue
-        floor = _floor(s, c, PRE if s.open_row[c, bank] >= 0 else ACT1, bank)
-        if floor > best or (age < mine and max(floor, s.miss_bound[c, bank]) >= best):
-            continue
+        age = first // MAX_BANKS
+        if age > p.age:
+            return
+        bank = index(first & (MAX_BANKS - 1))
         slot = index(s.lists[c, 2 * bank + write].miss)
         do = _miss_command(s, c, slot, bank)
-        if do < 0:
-            s.miss_bound[c, bank] = NEVER  # until something happens to the bank
-            continue
-        bound = kept_earliest(s, c, do, bank)
-        s.miss_bound[c, bank] = bound
-        if do == PRE or s.scalar[c, X_OWED_BANK] < 0:
-            rank = s.banks[c, bank].rank
-            when = _on_bus(s, c, max(t, bound), do, rank, bank)
-            _propose(p, when, mine, FROM_QUEUE, slot, do, rank, bank)
-            best, age = p.when, p.age
+        when = kept_earliest(s, c, do, bank) if do >= 0 else NEVER
+        rank = s.banks[c, bank].rank
+        if when <= t and s.cfg[C_BUSES] == HALF_CLOCK:
+            when = _half_clock(s, c, t, do, rank, bank)
+        if when <= t:
+            x[c, X_ROW_AT] = soonest if first == last else t + 1
+            if p.age < NEVER:
+                x[c, X_COLUMN_AT] = t + 1
+            _take(p, age, FROM_QUEUE, slot, do, rank, bank)
+            return
+        s.row_bound[c, bank] = when
 
 
 @compiled
-def _plan_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
-    """Plan what the oldest request needs; nothing while a row is open for one that has left its queue."""
+def _choose_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> int:
+    """Choose what the oldest request needs; nothing while a row is open for one that has left its queue.
+
+    Returns a clock before which that cannot go.
+    """
     x = s.scalar
-    if x[c, X_OPENED]:
-        return
     write = index(x[c, X_WRITE_MODE])
-    slot = -1
-    if x[c, X_READ_MISSES + write]:
-        slot = s.lists[c, 2 * s.miss_bank[c, write, 0] + write].miss
-    hit = False
+    slot, hit, turn = -1, False, NEVER
+    for bank in range(s.open_row.shape[1]):
+        turn = min(turn, s.row_turn[c, write, bank])
+    if turn < NEVER:
+        slot = s.lists[c, 2 * (turn & (MAX_BANKS - 1)) + write].miss
     for k in range(x[c, X_READ_HITS + write]):
         other = s.lists[c, 2 * s.hit_bank[c, write, k] + write].hit
         if slot < 0 or s.slots[c, other].age < s.slots[c, slot].age:
             slot, hit = other, True
-    if slot < 0 or kind == (ROW if hit else COLUMN):
-        return
-    bank = index(s.slots[c, slot].bank)
-    do = _hit_command(s, c, slot, bank) if hit else _miss_command(s, c, slot, bank)
+    when = NEVER
+    if slot >= 0 and x[c, X_OPENED] == 0 and kind != (ROW if hit else COLUMN):
+        bank = index(s.slots[c, slot].bank)
+        do = _hit_command(s, c, slot, bank) if hit else _miss_command(s, c, slot, bank)
+        if do >= 0:
+            rank = s.banks[c, bank].rank
+            when = max(t, kept_earliest(s, c, do, bank))
+            if s.cfg[C_BUSES] == HALF_CLOCK:
+                when = _half_clock(s, c, when, do, rank, bank)
+            if when <= t:
+                _take(p, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
+    return when
+
+
+@compiled
+def _choose_refresh(s: Channels, c: int, t: int, p: Any) -> None:
+    """Choose the next command of the maintenance queue if it may go now."""
+    do, rank, bank = _choose_maintenance(s, c)
+    when = NEVER
     if do >= 0:
-        rank = s.banks[c, bank].rank
-        when = _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, rank, bank)
-        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
+        same = do == REFSB
+        when = earliest_same_bank(s, c, rank, bank) if same else earliest(s, c, do, rank, bank)
+        when = max(t, when)
+        if s.cfg[C_BUSES] == HALF_CLOCK:
+            when = _half_clock(s, c, when, do, rank, bank)
+        if when <= t:
+            _take(p, -1, FROM_MAINTENANCE, -1, do, rank, bank)
+    s.scalar[c, X_MAINT_AT] = when
 
 
 @inlined
-def _make_plan(s: Channels, c: int, t: int, kind: int) -> None:
-    """Find what goes next at clock `t` or later if nothing else happens."""
-    x = s.scalar
-    p = s.plan[c, 1 if kind == ROW else 0]
-    p.valid = 1
-    p.when = NEVER
-    p.age = NEVER
+def _choose(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
+    """Find what goes at clock `t`, if anything."""
+    x, cfg = s.scalar, s.cfg
     p.source = FROM_NOWHERE
+    p.age = NEVER
     p.bank = -1
-    if kind != ROW:
-        _plan_opened(s, c, t, p)
-        if p.when <= t:
+    on_time = kind != ROW and not (cfg[C_BUSES] == HALF_CLOCK and t & 1)
+    column_at = x[c, X_COLUMN_AT]
+    look = on_time and column_at <= t
+    if look:
+        column_at = _choose_opened(s, c, t, p)
+        if p.source == FROM_OPENED:
+            hits = x[c, X_READ_HITS + index(x[c, X_WRITE_MODE])] if x[c, X_MAINT_LEN] == 0 else 0
+            x[c, X_COLUMN_AT] = t + 1 if hits else column_at
             return
     if x[c, X_MAINT_LEN]:
+        if look:
+            x[c, X_COLUMN_AT] = column_at
         if kind != COLUMN:
-            do, rank, bank = _choose_maintenance(s, c)
-            if do >= 0:
-                same = do == REFSB
-                when = earliest_same_bank(s, c, rank, bank) if same else earliest(s, c, do, rank, bank)
-                when = _on_bus(s, c, max(t, when), do, rank, bank)
-                _propose(p, when, -1, FROM_MAINTENANCE, -1, do, rank, bank)
+            _choose_refresh(s, c, t, p)
     else:
-        if _set_mode(s, c):
-            s.plan[c, 0 if kind == ROW else 1].valid = 0
-        if s.cfg[C_ORDER] == IN_ORDER:
-            _plan_oldest(s, c, t, kind, p)
-        else:
+        if is_mode_due(s, c):
+            x[c, X_WRITE_MODE] = 1 - x[c, X_WRITE_MODE]
+            renew_all(s, c)
+            look = on_time and x[c, X_COLUMN_AT] <= t
+        if cfg[C_ORDER] == IN_ORDER:
+            soonest = _choose_oldest(s, c, t, kind, p)
             if kind != ROW:
-                _plan_hits(s, c, t, p)
+                x[c, X_COLUMN_AT] = min(column_at, soonest)
             if kind != COLUMN:
-                _plan_misses(s, c, t, p)
+                x[c, X_ROW_AT] = soonest
+        else:
+            if look:
+                soonest = _choose_hit(s, c, t, p)
+                x[c, X_COLUMN_AT] = min(column_at, soonest)
+            if kind != COLUMN and x[c, X_ROW_AT] <= t:
+                _choose_row(s, c, t, p)
     owed = x[c, X_OWED_BANK]
-    if owed >= 0:
-        when = max(t, kept_earliest(s, c, ACT2, owed))
-        _propose(p, when, NEVER - 1, FROM_OWED, -1, ACT2, s.banks[c, owed].rank, owed)
-
-
-@inlined
-def _update_plan(s: Channels, c: int, t: int, kind: int) -> None:
-    """Bring the plan up to date at clock `t`: a request may have arrived or gone since it was made."""
-    x = s.scalar
-    p = s.plan[c, 1 if kind == ROW else 0]
-    if p.valid and (x[c, X_NEW] != NOTHING or x[c, X_COUNTED]):
-        urgent = p.when <= t and (p.source == FROM_OPENED or p.source == FROM_MAINTENANCE)
-        if not urgent and x[c, X_MAINT_LEN] == 0:
-            if _set_mode(s, c):
-                _forget(s, c)
-            elif x[c, X_NEW] != NOTHING:
-                if s.cfg[C_ORDER] >= ROW_HIT_FIRST:  # a new hit may keep a planned precharge from going
-                    p.valid = 0
-                else:
-                    _propose_new(s, c, t, kind, p)
-    if p.valid == 0:
-        _make_plan(s, c, t, kind)
-
-
-@inlined
-def _propose_new(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
-    """Take the request that has just arrived into the plan if its command goes sooner."""
-    slot = index(s.scalar[c, X_NEW])
-    bank = index(s.slots[c, slot].bank)
-    if s.slots[c, slot].queue != s.scalar[c, X_WRITE_MODE]:
-        return
-    if s.open_row[c, bank] == s.slots[c, slot].row:
-        do = _hit_command(s, c, slot, bank) if kind != ROW else -1
-    else:
-        do = _miss_command(s, c, slot, bank) if kind != COLUMN else -1
-        if do == ACT1 and s.scalar[c, X_OWED_BANK] >= 0:
-            return
-    if do >= 0:
-        rank = s.banks[c, bank].rank
-        when = _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, rank, bank)
-        _propose(p, when, s.slots[c, slot].age, FROM_QUEUE, slot, do, rank, bank)
-
-
-@inlined
-def _comes_first(s: Channels, c: int, t: int, command: int, bank: int, p: Any) -> bool:
-    """Whether a command to `bank` has let another one there go before `p`, the plan of the other bus."""
-    if command == ACT1:
-        return min(kept_earliest(s, c, RD, bank), kept_earliest(s, c, WR, bank)) <= p.when
-    if command == PRE:
-        return False
-    if command != RD and command != WR:
-        return True
-    slot = s.lists[c, 2 * bank + index(s.scalar[c, X_WRITE_MODE])].miss
-    if slot < 0:
-        return False
-    do = _miss_command(s, c, slot, bank)
-    if do < 0:
-        return False
-    return _on_bus(s, c, max(t, kept_earliest(s, c, do, bank)), do, s.banks[c, bank].rank, bank) <= p.when
+    if owed >= 0 and p.source == FROM_NOWHERE and kept_earliest(s, c, ACT2, owed) <= t:
+        _take(p, NEVER, FROM_OWED, -1, ACT2, s.banks[c, owed].rank, owed)
 
 
 @inlined
@@ -497,14 +469,13 @@ def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.i
     x, request = s.scalar, s.slots[c, slot]
     s.banks[c, bank].accesses += 1
     s.banks[c, bank].used = t
-    forget_bounds(s, c, bank)
     if request.opened:
         s.banks[c, bank].owner = -1
         take_out(s.opened[c], x[c, X_OPENED], bank)
         x[c, X_OPENED] -= 1
     else:
         x[c, X_ROW_HITS] += 1
-        leave(s, c, slot)
+        leave(s, c, t, slot)
     out[0] = request.tag
     out[1] = t
     out[2] = -1
@@ -517,30 +488,31 @@ def _finish(s: Channels, c: int, t: int, slot: int, bank: int, out: NDArray[np.i
 
 
 @inlined
-def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
-    """Issue at most one command of `kind` at clock `t`; returns the next clock worth a try."""
+def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> None:
+    """Issue at most one command of `kind` at clock `t`."""
     cfg, x = s.cfg, s.scalar
     source, slot, command, rank, bank = FROM_NOWHERE, -1, -1, 0, -1
     if x[c, X_CAS_SLOT] >= 0:
         slot = x[c, X_CAS_SLOT]
         x[c, X_CAS_SLOT] = -1
         bank = s.slots[c, slot].bank
-        command = _data_command(s, c, slot, index(bank))
+        command = data_command(s, c, slot, index(bank))
         rank = s.banks[c, bank].rank
     elif x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t:
         command = ACT2
         bank = x[c, X_OWED_BANK]
         rank = s.banks[c, bank].rank
     else:
-        _update_plan(s, c, t, kind)
-        p = s.plan[c, 1 if kind == ROW else 0]
-        if p.when > t:
-            return min(p.when, x[c, X_NEXT_REF])
+        p = s.choice[c]
+        _choose(s, c, t, kind, p)
+        if p.source == FROM_NOWHERE:
+            return
         source, slot, command, rank, bank = p.source, p.slot, p.command, p.rank, p.bank
         if cfg[C_SYNC] and (command in (RD, WR, RDA, WRA)) and t >= s.wck_until[c, index(rank)]:
             if x[c, X_OWED_BANK] >= 0 and x[c, X_OWED_BY] <= t + 1:
                 command, slot, bank = ACT2, -1, x[c, X_OWED_BANK]
                 rank = s.banks[c, bank].rank
+                x[c, X_COLUMN_AT] = t + 1
             else:
                 command = CAS_WR if s.slots[c, slot].write else CAS_RD
 
@@ -557,23 +529,43 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> int:
             s.banks[c, bank].owner = slot
             s.opened[c, index(x[c, X_OPENED])] = bank
             x[c, X_OPENED] += 1
-            leave(s, c, slot)
+            leave(s, c, t, slot)
         else:
             row, col = s.slots[c, slot].row, s.slots[c, slot].col
             if command in (CAS_RD, CAS_WR):
                 x[c, X_CAS_SLOT] = slot
             else:
                 _finish(s, c, t, slot, index(bank), out)
-    other = s.plan[c, 0 if kind == ROW else 1]
-    keep = kind != ANY and other.valid and x[c, X_MAINT_LEN] == 0 and s.apart[command]
-    keep = keep and cfg[C_ORDER] != IN_ORDER
     issue(s, c, t, command, rank, bank, row, col)
-    if keep and other.bank != bank and not _comes_first(s, c, t, command, index(bank), other):
-        other.valid = 1
+    x[c, X_MAINT_AT] = 0
+    if cfg[C_ORDER] == IN_ORDER:
+        look_at_all(s, c)
+    elif x[c, X_COLUMN_AT] <= t + 1 and (command in (RD, WR, RDA, WRA)):
+        _raise_column_bounds(s, c, t)
     if source == FROM_MAINTENANCE and command == s.maint[c, x[c, X_MAINT_HEAD], 0]:
         x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
         x[c, X_MAINT_LEN] -= 1
-    return t + 1
+        look_at_all(s, c)
+
+
+@inlined
+def _next_look(s: Channels, c: int, t: int) -> int:
+    """The next clock worth a step after that of clock `t`, if no request is accepted until then."""
+    cfg, x = s.cfg, s.scalar
+    if x[c, X_LAST] == t:
+        closing = cfg[C_CAP] > 0 or cfg[C_TIMEOUT] > 0
+        if closing or x[c, X_POSTPONED] or x[c, X_CAS_SLOT] >= 0:
+            return t + 1
+    at = x[c, X_COLUMN_AT]
+    if x[c, X_MAINT_LEN]:
+        at = min(at, x[c, X_MAINT_AT])
+    elif is_mode_due(s, c):
+        return t + 1
+    else:
+        at = min(at, x[c, X_ROW_AT])
+    if x[c, X_OWED_BANK] >= 0:
+        at = min(at, kept_earliest(s, c, ACT2, x[c, X_OWED_BANK]))
+    return max(t + 1, min(at, x[c, X_NEXT_REF]))
 
 
 @compiled
@@ -630,6 +622,7 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     out[0] = -1
     if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
         return x[c, X_LAST] + 1
+    x[c, X_LOOK] = 0
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
     if x[c, X_POSTPONED] and x[c, X_MAINT_LEN] == 0 and not _is_busy(s, c):
@@ -640,9 +633,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         nxt = min(nxt, _close_unused(s, c, t))
     kind = ANY if cfg[C_BUSES] == ONE_BUS else COLUMN
     while True:  # one pass, or two of one piece of code
-        nxt = min(nxt, _act(s, c, t, kind, out))
+        _act(s, c, t, kind, out)
         if kind != COLUMN:
             break
         kind = ROW
-    x[c, X_NEW] = NOTHING
-    return nxt
+    return min(nxt, _next_look(s, c, t))

@@ -47,13 +47,16 @@ ONE_BUS, ROW_AND_COLUMN, HALF_CLOCK = range(3)
 clock of the engine being half a clock of the device, on whose odd halves only precharges may go (HBM3)."""
 
 ANY, COLUMN, ROW = range(3)
-"""Which commands a plan may choose."""
+"""Which commands may be chosen."""
 
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
  X_FREE, X_OWED_BANK, X_OWED_BY, X_OPENED, X_ROW_HITS, X_CONFLICTS, X_REFRESHES, X_LAST, X_READ_HITS,
- X_WRITE_HITS, X_READ_MISSES, X_WRITE_MISSES, X_AGE, X_NEW, X_COUNTED, X_POSTPONED,
- X_NUM) = range(26)  # fmt: skip
+ X_WRITE_HITS, X_AGE, X_POSTPONED, X_LEFT, X_LOOK, X_COLUMN_AT, X_ROW_AT, X_MAINT_AT,
+ X_NUM) = range(27)  # fmt: skip
+"""X_LEFT: clock at which a request last left a queue. X_LOOK: 1 if what was accepted since the last step may
+change what goes next. X_COLUMN_AT, X_ROW_AT, X_MAINT_AT: clocks before which no data command, no activate or
+precharge for a request, and nothing of the maintenance queue can go (see `bounds.py`)."""
 
 FROM_NOWHERE, FROM_OPENED, FROM_MAINTENANCE, FROM_QUEUE, FROM_OWED = range(5)
 """Where a planned command comes from."""
@@ -63,8 +66,8 @@ def _record(*fields: str) -> np.dtype[np.void]:
     return np.dtype([(field, np.int64) for field in fields])
 
 
-PLAN = _record("valid", "when", "source", "slot", "command", "rank", "bank", "age")
-"""What goes next on a bus, and when."""
+CHOICE = _record("source", "slot", "command", "rank", "bank", "age")
+"""What goes now on a bus."""
 
 SLOT = _record(
     "accept",
@@ -124,7 +127,6 @@ class Channels(NamedTuple):
     kept_first, kept: rules of commands whose earliest clocks are kept up to date.
     late_first, late: rules of the others, by the command that waits.
     marks[command]: scopes in which late rules ask for its last clock, as a bit set.
-    apart[command]: whether a column command delays row commands of its own bank only, or the other way round.
     bus[command]: clocks of the command bus that it takes: how long after it any precharge must wait.
     ring_spec: windowed rules (tFAW): scope, window, commands that count, as a bit set.
     ring_first, ring_rows: what a command that counts delays.
@@ -134,9 +136,8 @@ class Channels(NamedTuple):
     lists[c, 2 * bank + queue]: requests of a bank; queue 0 are the reads (or all), 1 the writes.
     opened[c], hit_bank[c, queue]: banks whose row is open for a request that has left its queue (X_OPENED of
       them), and banks with a hit in a queue (X_READ_HITS, X_WRITE_HITS), in no order.
-    miss_bank, miss_age[c, queue]: banks with a miss in a queue, of the oldest first, and its age; of these
-      there are X_READ_MISSES (X_WRITE_MISSES). miss_bound[c, bank]: a clock before which a bank's oldest miss
-      cannot go. These are walked in every plan, so they lie side by side.
+    row_turn[c, queue, bank]: age of the bank's oldest miss x MAX_BANKS + bank, NEVER for none: the least goes
+      first. row_bound[c, bank]: a clock before which it cannot go.
     maint: queue of (command, rank, bank) refreshes.
     last_row[c, rank]: clock, command and bank of the last row command on an even half clock.
     """
@@ -150,13 +151,12 @@ class Channels(NamedTuple):
     late_first: NDArray[np.int64]
     late: NDArray[np.void]
     marks: NDArray[np.int64]
-    apart: NDArray[np.int64]
     bus: NDArray[np.int64]
     ring_spec: NDArray[np.int64]
     ring_first: NDArray[np.int64]
     ring_rows: NDArray[np.void]
     scalar: NDArray[np.int64]
-    plan: NDArray[np.void]
+    choice: NDArray[np.void]
     ready: NDArray[np.int64]
     last: NDArray[np.int64]
     ring: NDArray[np.int64]
@@ -168,9 +168,8 @@ class Channels(NamedTuple):
     lists: NDArray[np.void]
     opened: NDArray[np.int64]
     hit_bank: NDArray[np.int64]
-    miss_bank: NDArray[np.int64]
-    miss_age: NDArray[np.int64]
-    miss_bound: NDArray[np.int64]
+    row_turn: NDArray[np.int64]
+    row_bound: NDArray[np.int64]
     maint: NDArray[np.int64]
     wck_until: NDArray[np.int64]
     last_row: NDArray[np.int64]
@@ -202,12 +201,12 @@ def make_channels(
     window = int(rings[:, 1].max()) if len(rings) else 1
     b = np.arange(banks, dtype=np.int64)
     scalar = np.zeros((n, X_NUM), np.int64)
-    scalar[:, X_CAS_SLOT] = scalar[:, X_LAST] = scalar[:, X_NEW] = scalar[:, X_OWED_BANK] = -1
+    scalar[:, X_CAS_SLOT] = scalar[:, X_LAST] = scalar[:, X_LEFT] = scalar[:, X_OWED_BANK] = -1
     scalar[:, X_FREE] = slots
     scalar[:, X_NEXT_REF] = cfg[C_REFI] - 1 if cfg[C_REFRESH] else NEVER
     rings = rings.copy()
     rings[:, 0] = [_scope(scope, ranks, sids) for scope in rings[:, 0].tolist()]
-    column, kept_first, kept, late_first, late, marks, apart, ring_first, ring_rows = _arrange(
+    column, kept_first, kept, late_first, late, marks, ring_first, ring_rows = _arrange(
         first, rows, ranks, sids
     )
     rank = b // (groups * per_group)
@@ -232,13 +231,12 @@ def make_channels(
         late_first=late_first,
         late=late,
         marks=marks,
-        apart=apart,
         bus=_bus_clocks(first, rows),
         ring_spec=rings,
         ring_first=ring_first,
         ring_rows=ring_rows,
         scalar=scalar,
-        plan=np.zeros((n, 2), PLAN),
+        choice=np.zeros(n, CHOICE),
         ready=np.zeros((n, nodes * N_COMMANDS), np.int64),
         last=np.full((n, nodes * N_COMMANDS), -NEVER, np.int64),
         ring=np.full((n, max(1, len(rings)), nodes, window), -NEVER, np.int64),
@@ -250,9 +248,8 @@ def make_channels(
         lists=lists,
         opened=np.zeros((n, banks), np.int64),
         hit_bank=np.zeros((n, 2, banks), np.int64),
-        miss_bank=np.zeros((n, 2, banks), np.int64),
-        miss_age=np.zeros((n, 2, banks), np.int64),
-        miss_bound=np.zeros((n, banks), np.int64),
+        row_turn=np.full((n, 2, banks), NEVER, np.int64),
+        row_bound=np.full((n, banks), NEVER, np.int64),
         maint=np.zeros((n, 64 + 2 * banks, 3), np.int64),
         wck_until=np.full((n, ranks), -NEVER, np.int64),
         last_row=np.full((n, ranks, 3), -9, np.int64),
@@ -320,14 +317,6 @@ def _arrange(
     for after, ring, before, wait in windowed:
         ringed[after].append((ring, column[before], wait))
 
-    columns = (RD, WR, RDA, WRA)
-    apart = [1] * N_COMMANDS
-    for after, before, scope in [(a, b, k[0]) for (a, b), held in plain.items() for k in held] + [
-        (after, before, CHANNEL_SCOPE) for after, _, before, _ in windowed
-    ]:
-        if scope != BANK_SCOPE and (after in columns) != (before in columns):
-            apart[after] = 0
-
     def flat(
         lists: list[list[tuple[int, ...]]], kind: np.dtype[np.void]
     ) -> tuple[NDArray[np.int64], NDArray[np.void]]:
@@ -337,5 +326,5 @@ def _arrange(
 
     return (
         np.array(column, np.int64), *flat(kept, RULE), *flat(late, LATE), np.array(marks, np.int64),
-        np.array(apart, np.int64), *flat(ringed, RING),
+        *flat(ringed, RING),
     )  # fmt: skip
