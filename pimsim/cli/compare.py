@@ -88,7 +88,7 @@ def _draw(made: Comparison, path: Path) -> None:
 def report(
     saved: Annotated[
         list[Path],
-        typer.Argument(help="Folders of runs (run --out), of reports (reproduce --out), or above them."),
+        typer.Argument(help="Folders of runs (run --out), reports (reproduce --out), sweeps, or above them."),
     ],
     out: Annotated[Path, typer.Option(help="The HTML file.", metavar="FILE")] = Path("report.html"),
     as_json: Json = False,

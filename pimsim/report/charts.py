@@ -178,7 +178,7 @@ def explorer(frame: pd.DataFrame) -> Spec:
     numbers = [str(c) for c in frame.columns if pd.api.types.is_numeric_dtype(frame[c])]
     every = [str(c) for c in frame.columns]
     rest = [c for c in every if c not in numbers] or every
-    choices = (("x_axis", every, numbers[0]), ("y_axis", numbers, numbers[-1]), ("colour", every, rest[0]))
+    choices = (("x_axis", numbers, numbers[0]), ("y_axis", numbers, numbers[-1]), ("colour", every, rest[0]))
     params: list[Spec] = [
         {"name": n, "value": v, "bind": {"input": "select", "options": options, "name": n.replace("_", " ")}}
         for n, options, v in choices

@@ -14,6 +14,9 @@ from pimsim.report import report as reports
 from pimsim.report.explain import label
 from pimsim.result import MARKER, Result, ResultError, read_json
 
+STORE = "results.sqlite"
+"""The store of a sweep in its folder."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavedReport:
@@ -37,19 +40,28 @@ class Inputs:
 
 
 def read_inputs(paths: Iterable[Path]) -> Inputs:
-    """Read folders of runs and of reports; a folder that holds such folders stands for all of them."""
+    """Read folders of runs, reports and sweeps; a folder that holds such folders stands for all of them.
+
+    A sweep is its folder or its store (.sqlite); the table of its points is a frame.
+    """
     found: list[tuple[Path, Result]] = []
     read: list[SavedReport] = []
+    frames: dict[str, pd.DataFrame] = {}
     for folder in (each for path in paths for each in _folders(path)):
-        if (folder / MARKER).exists():
+        if folder.is_file() or (folder / STORE).exists():
+            frames[f"Sweep {folder}"] = _sweep(folder if folder.is_file() else folder / STORE)
+        elif (folder / MARKER).exists():
             found.append((folder, Result.load(folder)))
         else:
             read.append(_report(folder))
-    return Inputs(runs=_named(found), reports=tuple(read))
+    return Inputs(runs=_named(found), reports=tuple(read), frames=frames)
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    markers = (MARKER, reports.MARKER)
+    markers = (MARKER, reports.MARKER, STORE)
+    if path.is_file() and path.suffix == ".sqlite":
+        yield path
+        return
     if not path.is_dir():
         near = suggest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise ResultError(f"{path}: no such folder{near}")
@@ -60,9 +72,21 @@ def _folders(path: Path) -> Iterator[Path]:
     if not below:
         raise ResultError(
             f"{path}: holds neither a run ({MARKER}, from pimsim run --out) nor a report "
-            f"({reports.MARKER}, from pimsim reproduce --out), nor folders of such"
+            f"({reports.MARKER}, from pimsim reproduce --out) nor a sweep ({STORE}), nor folders of such"
         )
     yield from below
+
+
+def _sweep(path: Path) -> pd.DataFrame:
+    """The points of a store; columns that say the same of all of them are left out."""
+    from pimsim.sweep import Store, table
+
+    with Store.open(path) as store:
+        frame = table(store)
+    if len(frame) < 2:
+        return frame
+    differ = [name for name in frame.columns if frame[name].astype(str).nunique() > 1]
+    return frame[differ] if differ else frame
 
 
 def _named(found: list[tuple[Path, Result]]) -> dict[str, Result]:

@@ -16,6 +16,7 @@ from pimsim.report import views
 from pimsim.report.inputs import Inputs, read_inputs
 from pimsim.report.report import Report, write_report
 from pimsim.result import Result, capacity_bytes, table
+from pimsim.sweep import Axis, Function, Store, Sweep, prepare, run_sweep
 from pimsim.system import exynos2400
 
 BYTES = [(0, 1_000_000, -1, 40_000, 8_000, 0, 8), (1_000_000, 3_000_000, -1, 0, 0, 90_000, 0)]
@@ -80,6 +81,24 @@ def test_inputs_are_told_apart_and_bad_ones_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PimsimError, match="holds neither a run"):
         read_inputs([tmp_path / "empty"])
+
+
+def measured(settings):
+    """A point of a sweep."""
+    return {"time_s": settings["prompt"] / 64, "system": "phone"}
+
+
+def test_a_sweep_is_a_table_of_what_differs(tmp_path):
+    (tmp_path / "s").mkdir()
+    axes = (Axis(name="prompt", values=(16, 64)), Axis(name="method", values=("facil", "host-only")))
+    with Store.open(tmp_path / "s" / "results.sqlite", write=True, make=True) as store:
+        run_sweep(prepare(Sweep(name="s", base={}, axes=axes), Function(measured)), store)
+    for path in (tmp_path / "s", tmp_path / "s" / "results.sqlite", tmp_path):
+        (frame,) = read_inputs([path]).frames.values()
+        assert len(frame) == 4
+        assert sorted(frame["time_s"]) == [0.25, 0.25, 1.0, 1.0]
+        assert "method" in frame.columns
+        assert "system" not in frame.columns  # the same of all
 
 
 def test_without_the_library_the_error_says_what_to_install(tmp_path, monkeypatch, capsys):
