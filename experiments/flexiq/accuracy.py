@@ -51,6 +51,7 @@ class Series:
 
 CURVES = (
     Series("evolved", "static"),
+    Series("evolved", "plain"),
     Series("greedy", "static"),
     Series("greedy", "dynamic"),
     Series("greedy", "plain"),
@@ -225,6 +226,7 @@ def _checks(table: pd.DataFrame, everyone: dict[str, float], nests: list[bool]) 
     for selection, source in (
         ("even", MEASURED + ", the same ratio in every layer: 91.0 against 88.3 and 81.4 against 74.9 %"),
         ("greedy", READ),
+        ("evolved", READ),
     ):
         static, plain = Series(selection, "static"), Series(selection, "plain")
         checks += [
