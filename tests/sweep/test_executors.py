@@ -144,7 +144,7 @@ def wait_for(path, count, process):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_sweep_that_is_stopped_loses_nothing(tmp_path, how):
-    count, path = 60, tmp_path / "r.sqlite"
+    count, path = 240, tmp_path / "r.sqlite"  # many, so that the signal comes well before the end
     reached = 0
     for target in (5, 25):
         process = begin(path, count)
