@@ -43,7 +43,7 @@ UNITS = {
 def header(column: object) -> str:
     """The heading of a column: `ttft_s` becomes `ttft [s]`; a dotted path stays as it is typed."""
     name = str(column)
-    if "." in name:
+    if "." in name and all(part.isidentifier() for part in name.split(".")):
         return name
     stem, _, end = name.rpartition("_")
     if stem and end in UNITS:

@@ -34,6 +34,8 @@ def test_headings_carry_units():
     assert header("error_percent") == "error [%]"
     assert header("buffers") == "buffers"
     assert header("s") == "s"
+    assert header("memory.dram.timings.RCD_ns") == "memory.dram.timings.RCD_ns"  # a path, as it is typed
+    assert header("llama-3.2-1b_percent") == "llama-3.2-1b [%]"  # a name with a dot is none
 
 
 def test_numbers_line_up():
