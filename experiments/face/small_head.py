@@ -28,6 +28,7 @@ TRAINED = 20
 STEPS, RATE, MOMENTUM = 200, 0.002, 0.9
 """Chosen so that every loss falls steadily; the same for all of them."""
 RATES = (1e-3, 1e-2)
+PEOPLE = {"gap_trained": "people of the training", "gap_held_out": "people held out"}
 
 Labels = NDArray[np.int64]
 Array = NDArray[np.float64]
@@ -79,7 +80,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         ],
         figures={
             "small-head": lambda: grouped_bars(
-                table.melt("loss", ["gap_trained", "gap_held_out"], var_name="people", value_name="gap"),
+                table.rename(columns=PEOPLE).melt("loss", list(PEOPLE.values()), "people", "gap"),
                 x="loss",
                 y="gap",
                 series="people",
