@@ -104,11 +104,14 @@ def test_two_sweeps_on_one_store(tmp_path):
 # Stopping: by Ctrl-C and by SIGKILL. The script sweeps slow points; what it committed must stay.
 
 SCRIPT = """
+import signal
 import sys
 from sweep.fakes import slow
 from sweep.tools import grid, run
 from pimsim.sweep import LocalPool
 if __name__ == "__main__":
+    # A shell starts what runs in its background with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("begin", flush=True)
     run(sys.argv[1], grid(int(sys.argv[2])), slow, LocalPool(2))
     print("end", flush=True)
