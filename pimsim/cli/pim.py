@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from pimsim.devices.dram.energy import Energy
     from pimsim.devices.pim.cost import Cost
 
+Fence = Annotated[
+    float | None,
+    typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
+]
+Refresh = Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")]
+
 
 @app.command(
     epilog="Examples: pimsim gemv --pim hbm-pim-2000 --rows 4096 --cols 4096 | "
@@ -40,11 +46,8 @@ def gemv(
     activation: Annotated[
         str, typer.Option(help="Function of the results, for GDDR6-AiM: relu, gelu, tanh ...", metavar="F")
     ] = "",
-    fence_ns: Annotated[
-        float | None,
-        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
-    ] = None,
-    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    fence_ns: Fence = None,
+    refresh: Refresh = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
     commands: Annotated[
         Path | None,
@@ -103,11 +106,8 @@ def elementwise(
     channels: Annotated[
         int | None, typer.Option(help="Channels that hold the vectors; else the usual number.")
     ] = None,
-    fence_ns: Annotated[
-        float | None,
-        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
-    ] = None,
-    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    fence_ns: Fence = None,
+    refresh: Refresh = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -155,11 +155,8 @@ def attention(
     channels: Annotated[
         int | None, typer.Option(help="Channels that hold the cache; else the usual number.")
     ] = None,
-    fence_ns: Annotated[
-        float | None,
-        typer.Option(min=0, help="The host fences groups of accesses, each for so long; else no fences."),
-    ] = None,
-    refresh: Annotated[bool, typer.Option(help="Refresh the DRAM meanwhile.")] = True,
+    fence_ns: Fence = None,
+    refresh: Refresh = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same programs on data, too.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
