@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS_STAMP := $(VENV)/.installed-extras
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-extras reports new-reports docs docs-data lint bench legality fuzz faults clean
+.PHONY: help venv demo test test-extras reports new-reports docs docs-data lint wheel-check bench legality fuzz faults clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -58,6 +58,9 @@ lint: $(STAMP)  ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+wheel-check: $(STAMP)  ## Build source archive and wheel, and use the wheel in a new environment
+	$(BIN)/python tests/check_wheel.py
 
 bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/results*.md
 	$(BIN)/python -m pytest -q -s -m bench

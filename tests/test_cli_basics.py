@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import pandas as pd
 import pytest
+import typer
 
 from pimsim import cli, reproduce
 from pimsim.checks import Check, Tolerance
@@ -93,6 +94,45 @@ def test_help_teaches_every_command(capsys):
     for command in COMMANDS:
         assert cli.main([command, "--help"]) == 0
         assert "Example" in capsys.readouterr().out
+
+
+def leaves(command, words=()):
+    """(words, command) of everything that runs, subcommands included."""
+    held = getattr(command, "commands", {})
+    if not held or (command.callback is not None and getattr(command, "invoke_without_command", False)):
+        yield words, command
+    for name, each in held.items():
+        yield from leaves(each, (*words, name))
+
+
+ALL = [pair for pair in leaves(typer.main.get_command(cli.app)) if pair[0]]
+
+
+@pytest.mark.parametrize(("words", "command"), ALL, ids=[" ".join(words) for words, _ in ALL])
+def test_every_command_has_the_common_options_and_an_example(words, command, capsys):
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {"--json", "--quiet", "-q"} <= options
+    assert cli.main([*words, "--help"]) == 0
+    assert "Example" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "parts", "parts hbm3-6400-16gb-x32", "systems", "systems jetson-orin", "methods", "controllers",
+        "trace --model llama-3.2-1b --prompt 4", "trace from-vision resnet50",
+        "trace from-config llama-3.2-1b --context 4", "sweep --paths", "reproduce",
+        "elementwise --pim hbm-pim-2000 --operation add --elements 65536",
+        "gemv --pim hbm-pim-2000 --rows 256 --cols 256", "npu --gemm 64 64 64",
+        "cache --pattern stream --size 64KiB",
+        "attention --pim lpddr5x-pim-9600 --heads 8 --kv-heads 8 --head-dim 64 --context 64 --dtype int8",
+    ],
+)  # fmt: skip
+def test_json_is_one_object_and_quiet_is_quiet(line, capsys):
+    assert cli.main([*line.split(), "--json", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert isinstance(json.loads(said.out), dict)
+    assert said.err == ""
 
 
 def test_help_loads_nothing_heavy():

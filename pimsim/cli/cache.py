@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +56,7 @@ def cache(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of random replacement and the pattern random.")] = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Hits, misses, write-backs and traffic of each cache level, for a file of accesses or a named walk."""
     if sum(given is not None for given in (trace, pattern, gemm)) != 1:
@@ -67,6 +68,7 @@ def cache(
     from pimsim.devices import CpuSpec, part
     from pimsim.devices.cache import Caches, Timing, cpu_hierarchy
     from pimsim.devices.cache.settings import attribute_named, with_settings
+    from pimsim.report.progress import bar
     from pimsim.units import parse_bytes
 
     host = part(cpu, CpuSpec)
@@ -104,9 +106,10 @@ def cache(
             issue_ns=1 / own.clock_ghz, memory_ns=memory_ns, nc_outstanding=own.nc_outstanding,
             store_buffer=own.store_buffer,
         )  # fmt: skip
-    counts = Caches(hierarchy, timing=timing, seed=seed).run(
-        addresses, writes, kind, store_bytes=16 if trace is not None else line
-    )
+    with bar(name, quiet):
+        counts = Caches(hierarchy, timing=timing, seed=seed).run(
+            addresses, writes, kind, store_bytes=16 if trace is not None else line
+        )
     if as_json:
         from pimsim.report.report import json_text
 

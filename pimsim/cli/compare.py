@@ -21,6 +21,7 @@ def compare(
         Path | None, typer.Option(help="Also draw the difference (both PNG and SVG).", metavar="FILE")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Explain why run B takes another time than run A: operators, engines, causes.
 

@@ -175,7 +175,7 @@ def _energy_note(energy: Energy | None) -> str:
 
 
 @app.command(epilog="Example: pimsim controllers")
-def controllers(as_json: Json = False) -> None:
+def controllers(as_json: Json = False, quiet: Quiet = False) -> None:
     """List the DRAM controllers by name, with their settings; each can be changed with --set."""
     import dataclasses
 

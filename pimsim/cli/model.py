@@ -257,7 +257,7 @@ def _add_figures(result: Result, folder: Path) -> None:
 
 
 @app.command(epilog="Example: pimsim methods")
-def methods(as_json: Json = False) -> None:
+def methods(as_json: Json = False, quiet: Quiet = False) -> None:
     """List the methods: where weights lie and how they move."""
     import pandas as pd
 
@@ -279,6 +279,7 @@ def systems(
         str | None, typer.Argument(help="Show what this system (or TOML file) is made of.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the machines: cores, memory, GPU, NPU and PIM units with their headline numbers."""
     import pandas as pd

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pimsim.cli.app import Json, app, console
+from pimsim.cli.app import Json, Quiet, app, console
 from pimsim.errors import PimsimError, suggest
 
 
@@ -16,6 +16,7 @@ from pimsim.errors import PimsimError, suggest
 def parts(
     name: Annotated[str | None, typer.Argument(help="Show this part with all its values.")] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the parts of the catalog with their sources, or show every value of one."""
     import pandas as pd

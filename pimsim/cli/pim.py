@@ -110,6 +110,7 @@ def elementwise(
     refresh: Refresh = True,
     run_check: Annotated[bool, typer.Option("--check", help="Run the same program on data, too.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time, bandwidth and every lost clock of an operation on whole vectors in memory, or of a sum."""
     from pimsim.devices import DramSpec, PimSpec, part
@@ -118,6 +119,7 @@ def elementwise(
     from pimsim.devices.pim.cost import cost_of
     from pimsim.devices.pim.energy import pim_energy
     from pimsim.devices.pim.kernel import HostDrive
+    from pimsim.report.progress import bar
 
     unit = part(pim, PimSpec)
     dram = part(unit.dram, DramSpec)
@@ -127,8 +129,9 @@ def elementwise(
     )
     controller = Controller(refresh="all_bank" if refresh else "none")
     host = HostDrive(fence_ns=fence_ns or 0.0)
-    cost = cost_of(dram, unit, controller, kernel, host)
-    energy = pim_energy(dram, unit, controller, kernel, host)
+    with bar(f"{operation} of {elements:,} elements on {unit.name}", quiet):
+        cost = cost_of(dram, unit, controller, kernel, host)
+        energy = pim_energy(dram, unit, controller, kernel, host)
     verdict = None
     if run_check:
         from pimsim.devices.pim.selftest import check_elementwise

