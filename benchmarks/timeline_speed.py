@@ -73,20 +73,20 @@ def report() -> str:
     lines = [
         "# Timelines",
         "",
-        f"The fastest of {RUNS} runs on {os.cpu_count()} cores, without reading the run and without the disk;",
-        "Chrome JSON in gzip, written by `benchmarks/timeline_speed.py`",
-        f"(Python {platform.python_version()}, NumPy {np.__version__}, pandas {pd.__version__}, {platform.machine()}).",
+        f"Chrome JSON in gzip: the fastest of {RUNS} runs on {os.cpu_count()} cores, without reading the run",
+        "and without the disk. Written by `benchmarks/timeline_speed.py` (Python "
+        f"{platform.python_version()}, NumPy {np.__version__}, pandas {pd.__version__}, "
+        f"{platform.machine()}).",
         f"{SETTING['model']}, {SETTING['method']}, prompt {SETTING['prompt']}, {SETTING['tokens']} tokens: "
         f"{len(result.spans):,} spans,",
-        f"{slices:,} slices (with those of phases, layers and operators), {len(made.counts):,} counter values.",
+        f"{slices:,} slices (with phases, layers and operators), {len(made.counts):,} counter values.",
         "",
         "| writer | seconds | MB | seconds per 200,000 slices | MB per 200,000 slices |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, seconds, length in rows:
-        lines.append(
-            f"| {name} | {seconds:.2f} | {length / 1e6:.2f} | {seconds * share:.2f} | {length * share / 1e6:.2f} |"
-        )
+        figures = (seconds, length / 1e6, seconds * share, length * share / 1e6)
+        lines.append(f"| {name} | {' | '.join(f'{figure:.2f}' for figure in figures)} |")
     lines += [
         "",
         f"- plain: an object a slice through `json.dumps`, then `gzip`: {times:.1f} times as long, "

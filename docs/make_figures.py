@@ -52,7 +52,7 @@ def commands() -> None:
         if len(part):
             axes.scatter(part["clock"], rows, marker="|", s=190, color=colour, linewidths=2, label=kind)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.6, -0.4)
     axes.set_xlabel("command clock (0.9375 ns)")
     axes.set_title("Commands of one LPDDR5X channel: consecutive reads", loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
@@ -125,20 +125,55 @@ def screenshots(saved: list[Path]) -> None:
                 driver.save_screenshot(str(IMG / f"report-{colours}.png"))
 
 
+def perfetto(saved: list[Path]) -> None:
+    """A timeline in Perfetto: a layer of prefill, one operator chosen, its flows to the engines."""
+    from perfetto_page import perfetto as page
+
+    from pimsim.cli import main
+
+    show = """
+    const [begin, end, id, groups] = arguments, workspace = app.trace.workspaces.currentWorkspace;
+    const place = track => groups.findIndex(group => track.name.startsWith(group)) + 1 || 99;
+    for (const track of [...workspace.children].sort((a, b) => place(a) - place(b))) {
+      workspace.addChildLast(track);
+      if (place(track) < 99) track.expand();
+    }
+    app.trace.timeline.setViewportTime(BigInt(begin), BigInt(end));
+    app.trace.selection.selectSqlEvent('slice', id);
+    """
+    layer = (
+        "select cast(ts as text) as begin, cast(ts + dur as text) as end from slice where name = 'layer 7'"
+    )
+    operator = "select id from slice where name = 'up_proj' and id in (select slice_out from flow) and ts > "
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "timeline.json.gz"
+        main(["timeline", str(saved[0]), "--out", str(path), "--quiet"])
+        with page(1400, 1200) as shown:
+            shown.open(path)
+            begin, end = shown.ask(layer, begin=str, end=str)[0]
+            ((chosen,), *_) = shown.ask(f"{operator} {begin} order by ts", id=int)
+            groups = ["phases", "operators", "compute", "copy", "DRAM"]
+            shown.driver.execute_script(show, begin, end, chosen, groups)
+            shown.driver.execute_async_script("setTimeout(arguments[0], 3000)")
+            shown.driver.save_screenshot(str(IMG / "perfetto.png"))
+
+
 def main(names: list[str]) -> None:
     """Draw the named figures, or all."""
     IMG.mkdir(exist_ok=True)
-    wanted = set(names) or {"commands", "skip", "compared", "screenshots"}
+    wanted = set(names) or {"commands", "skip", "compared", "screenshots", "perfetto"}
     for name, draw in (("commands", commands), ("skip", skip)):
         if name in wanted:
             draw()
-    if wanted & {"compared", "screenshots"}:
+    if wanted & {"compared", "screenshots", "perfetto"}:
         with tempfile.TemporaryDirectory() as folder:
             saved = runs(Path(folder))
             if "compared" in wanted:
                 compared(saved)
             if "screenshots" in wanted:
                 screenshots(saved)
+            if "perfetto" in wanted:
+                perfetto(saved)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("pimsim", "experiments")
 NOT_SHIPPED = (".ci", ".gitignore")
 """Of the files that git knows, what a source archive does not need."""
-REQUESTS = "arrive,op,addr\n" + "".join(f"{4 * i},{'RRW'[i % 3]},{64 * i}\n" for i in range(500))
+REQUESTS = "arrive,op,addr\n" + "".join(f"{4 * i},{'RRW'[i % 3]},{64 * i:x}\n" for i in range(500))
 
 
 def main() -> int:

@@ -47,25 +47,25 @@ def events(made: Tracks) -> list[dict[str, Any]]:
 def texts(made: Tracks) -> Iterator[str]:
     """The text of a file, in parts."""
     pids: dict[str, int] = {}
-    tids: dict[str, int] = {}
-    where: list[str] = []
     lines: list[str] = []
 
     def process(name: str) -> int:
         if name not in pids:
             pids[name] = len(pids) + 1
-            lines.append(_named("process_name", pids[name], 0, name))
+            lines.append(_about("process_name", pids[name], 0, name=name))
+            lines.append(_about("process_sort_index", pids[name], 0, sort_index=pids[name]))
         return pids[name]
 
-    for name, thread in made.threads:
-        pid = process(name)
-        tids[name] = tids.get(name, 0) + 1
-        lines.append(_named("thread_name", pid, tids[name], thread))
-        where.append(f'"pid":{pid},"tid":{tids[name]}')
-    owners = [process(name) for name in made.counts["process"].tolist()]
+    owners = [process(name) for name, _ in made.threads]
+    owners_of_counts = [process(name) for name in made.counts["process"].tolist()]
+    where: list[str] = []
+    for tid, (pid, (_, thread)) in enumerate(zip(owners, made.threads, strict=True), len(pids) + 1):
+        lines.append(_about("thread_name", pid, tid, name=thread))  # no tid is a pid: that were a main thread
+        lines.append(_about("thread_sort_index", pid, tid, sort_index=tid))
+        where.append(f'"pid":{pid},"tid":{tid}')
     yield '{"displayTimeUnit": "ns", "traceEvents": [\n' + ",\n".join(lines)
     yield from _slices(made.slices, where, [name == OPERATORS for name, _ in made.threads])
-    yield _counts(made.counts, owners, brief=len(made.slices) > timeline.MANY_SLICES)
+    yield _counts(made.counts, owners_of_counts, brief=len(made.slices) > timeline.MANY_SLICES)
     yield "\n]}\n"
 
 
@@ -117,17 +117,19 @@ def _slices(s: pd.DataFrame, where: list[str], shown: list[bool]) -> Iterator[st
 
 
 def _counts(c: pd.DataFrame, owners: list[int], brief: bool) -> str:
-    heads: dict[tuple[int, str], str] = {}
+    """Counters. A page shows the name of a counter, and that of its value: the unit, if there is one."""
+    texts: dict[tuple[int, str], tuple[str, str]] = {}
     pieces = []
     columns = (owners, c["name"].tolist(), c["time_ns"].tolist(), c["value"].tolist())
     for owner, name, time_ns, value in zip(*columns, strict=True):
-        head = heads.get((owner, name))
-        if head is None:
-            said = json.dumps(name, ensure_ascii=False)
-            head = heads[owner, name] = f',\n{{"ph":"C","pid":{owner},"name":{said},"ts":'
+        if (owner, name) not in texts:
+            said, _, unit = name.rpartition(", ") if ", " in name else (name, "", "value")
+            head = f',\n{{"ph":"C","pid":{owner},"name":{json.dumps(said, ensure_ascii=False)},"ts":'
+            texts[owner, name] = head, f',"args":{{{json.dumps(unit, ensure_ascii=False)}:'
         if brief:  # four digits draw the same curve
             time_ns, value = time_ns // COARSE_NS * COARSE_NS, float(f"{value:.4g}")
-        pieces.append(f'{head}{time_ns / 1000},"args":{{"value":{value}}}}}')
+        head, key = texts[owner, name]
+        pieces.append(f"{head}{time_ns / 1000}{key}{value}}}}}")
     return "".join(pieces)
 
 
@@ -142,9 +144,8 @@ def _repeated(keys: list[np.ndarray], order: np.ndarray, text: Callable[[int], s
     return texts
 
 
-def _named(what: str, pid: int, tid: int, name: str) -> str:
-    event = {"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}}
-    return json.dumps(event, ensure_ascii=False)
+def _about(what: str, pid: int, tid: int, **said: str | int) -> str:
+    return json.dumps({"ph": "M", "name": what, "pid": pid, "tid": tid, "args": said}, ensure_ascii=False)
 
 
 def gzipped(parts: Iterable[bytes]) -> bytes:

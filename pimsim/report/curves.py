@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from pimsim.report.colours import SPARE_COLOURS, SPARE_MARKERS
 from pimsim.report.figures import _legend, _need, _styled
 
+HIDDEN = 1 / 300
+"""A bar of this share of the largest is a pixel high."""
+
 
 @_styled
 def line_chart(
@@ -74,7 +77,10 @@ def line_chart(
 def grouped_bars(
     frame: pd.DataFrame, *, x: str, y: str, series: str, title: str, x_label: str, y_label: str
 ) -> Figure:
-    """One group of bars a value of `x`, one bar a value of `series`, both in the order of the frame."""
+    """One group of bars a value of `x`, one bar a value of `series`, both in the order of the frame.
+
+    Bars are drawn over powers of ten where the smallest could not be seen beside the largest (`HIDDEN`).
+    """
     _need(frame, x, y, series)
     groups, names = list(dict.fromkeys(frame[x])), list(dict.fromkeys(frame[series]))
     fig = Figure(figsize=(max(7.0, 1.0 + 0.9 * len(groups)), 4.2), layout="constrained")
@@ -91,6 +97,10 @@ def grouped_bars(
             label=str(name),
         )
         handles.append(bars)
+    drawn = frame[y].astype(float)
+    if drawn.min() > 0 and drawn.min() < HIDDEN * drawn.max():
+        axes.set_yscale("log")
+        axes.set_ylim(10 ** (np.floor(np.log10(drawn.min())) - 1))
     axes.set_xticks(
         range(len(groups)), [str(group) for group in groups], rotation=20 if len(groups) > 5 else 0
     )

@@ -6,6 +6,7 @@ One table of slices and one of counts over time are made here (`tracks`). They a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,17 @@ def tracks(spans: pd.DataFrame, counters: pd.DataFrame | None = None) -> Tracks:
     """
     spans = spans if isinstance(spans["engine"].dtype, pd.CategoricalDtype) else _joined([_coded(spans)])
     start, end = spans["start_ps"].to_numpy(), spans["end_ps"].to_numpy()
-    engines, found = pd.factorize(spans["engine"].cat.codes.to_numpy())  # by first appearance
+    engines, found = pd.factorize(spans["engine"].cat.codes.to_numpy())
+    names = [str(name) for name in spans["engine"].cat.categories[found]]
+    ranks = _ranks(names)
+    engines = np.array(ranks, np.int64)[engines]
     order = np.lexsort((-end, start, engines))
     start, end, engines = start[order], end[order], engines[order]
-    edges = np.searchsorted(engines, np.arange(len(found) + 1))
+    edges = np.searchsorted(engines, np.arange(len(names) + 1))
     track = np.zeros(len(order), np.int64)
     threads: list[tuple[str, str]] = []
-    for code, first, last in zip(found.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        name = str(spans["engine"].cat.categories[code])
+    for rank, name in sorted(zip(ranks, names, strict=True)):
+        first, last = edges[rank], edges[rank + 1]
         chosen = _lanes_of(start[first:last], end[first:last])
         track[first:last] = chosen + len(threads)
         for lane in range(int(chosen.max()) + 1):
@@ -177,6 +181,18 @@ def tracks(spans: pd.DataFrame, counters: pd.DataFrame | None = None) -> Tracks:
         held = ([process[name] for name in names], names, times_ns, counters["value"].to_numpy())
         counts = pd.DataFrame(dict(zip(counts.columns, held, strict=True)))
     return Tracks(threads=threads, slices=slices.take(by_track).reset_index(drop=True), counts=counts)
+
+
+def _ranks(names: list[str]) -> list[int]:
+    """The place of each engine: groups as they appear, engines of a group by name, numbers by value."""
+    groups = {group: place for place, group in enumerate(dict.fromkeys(name.split(":")[0] for name in names))}
+
+    def key(name: str) -> tuple[int, list[tuple[int, str]]]:
+        parts = [(int(each), "") if each.isdecimal() else (-1, each) for each in re.split("([0-9]+)", name)]
+        return groups[name.split(":")[0]], parts
+
+    places = {name: place for place, name in enumerate(sorted(names, key=key))}
+    return [places[name] for name in names]
 
 
 def _apart(spans: pd.DataFrame) -> pd.DataFrame:
