@@ -241,7 +241,7 @@ def _spec(
 def _colour(colour: tuple[str, str], names: Sequence[str], colours: Mapping[str, str] | None) -> Spec:
     held = [(colours or {}).get(name) or SERIES[i % len(SERIES)] for i, name in enumerate(names)]
     scale = {"domain": list(names), "range": held}
-    legend = {"orient": "top", "title": colour[1] or None, "columns": 6}
+    legend = {"orient": "top", "title": colour[1] or None}
     return {"field": colour[0], "type": "nominal", "scale": scale, "legend": legend}
 
 

@@ -363,7 +363,7 @@ def _manifests(made: _Page, runs: Mapping[str, Result]) -> None:
         plain = {key: value for key, value in run.manifest.items() if key != "machine"}
         text = json.dumps(plain, indent=2, ensure_ascii=False)
         made.add(
-            f'<details data-run="{_text(name)}"><summary>{_text(name)}</summary>'
+            f'<details class="long" data-run="{_text(name)}"><summary>{_text(name)}</summary>'
             f"<pre>{_text(text)}</pre></details>"
         )
 

@@ -207,6 +207,35 @@ def test_a_page_in_a_browser(written):
 
 
 @pytest.mark.extra
+@pytest.mark.skipif(not available(), reason="needs Chromium with its driver, and Selenium")
+def test_a_page_on_a_phone_and_on_paper(written):
+    """Nothing sticks out of a narrow window. Dark pages are printed light, with their folded tables."""
+    with chromium(500, 900) as driver:
+        opened(driver, written)
+        size = "return [document.documentElement.scrollWidth, window.innerWidth]"
+        width, window = driver.execute_script(size)
+        assert width <= window
+    with chromium() as driver:
+        opened(driver, written)
+        driver.find_element("id", "theme").click()
+        driver.execute_async_script("setTimeout(arguments[0], 2500)")
+        driver.execute_script(
+            "window.addEventListener('beforeprint', () => { window.onPaper = ["
+            "getComputedStyle(document.body).backgroundColor,"
+            "document.querySelectorAll('main details:not(.vega-embed details):not(.long)').length,"
+            "document.querySelectorAll('main details[open]').length,"
+            "document.querySelectorAll('main details.long[open]').length] })"
+        )
+        assert driver.print_page()
+        background, tables, opened_ones, manifests = driver.execute_script("return window.onPaper")
+        assert background == "rgb(255, 255, 255)"
+        assert tables == opened_ones > 0
+        assert manifests == 0
+        assert driver.execute_script("return document.documentElement.dataset.theme") == "dark"
+        assert driver.find_elements("css selector", "details[open]") == []
+
+
+@pytest.mark.extra
 def test_equal_inputs_give_equal_pages():
     pytest.importorskip("vl_convert")
     from pimsim.report.page import page

@@ -7,14 +7,16 @@
   const views = [];
   let chosen = null; // a theme that the reader chose, else that of the system
 
-  function config() {
+  function config(width) {
     const style = getComputedStyle(root);
     const [ink, soft, line] = ["--ink", "--soft", "--line"].map((name) => style.getPropertyValue(name).trim());
     const axis = { labelColor: ink, titleColor: soft, gridColor: line, domainColor: line, tickColor: line,
       labelLimit: 260, titleFontWeight: "normal" };
     return {
       background: "transparent", view: { stroke: null }, axis,
-      legend: { labelColor: ink, titleColor: soft, titleFontWeight: "normal", labelLimit: 300, symbolLimit: 40 },
+      axisX: { labelOverlap: "parity", labelSeparation: 6 },
+      legend: { labelColor: ink, titleColor: soft, titleFontWeight: "normal", labelLimit: 300, symbolLimit: 40,
+        columns: Math.max(1, Math.min(6, Math.floor((width - 150) / 125))) },
       title: { color: ink }, text: { color: ink }, rule: { color: soft },
       font: "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif",
     };
@@ -22,10 +24,12 @@
 
   async function draw() {
     root.dataset.drawn = "";
+    root.dataset.inked = root.dataset.theme;
     for (const view of views.splice(0)) view.finalize();
     for (const [id, spec] of Object.entries(charts)) {
       const place = document.getElementById(id);
-      const options = { ast: true, mode: "vega-lite", renderer: spec.usermeta.renderer, config: config(), logLevel: 1,
+      const options = { ast: true, mode: "vega-lite", renderer: spec.usermeta.renderer, logLevel: 1,
+        config: config(place.clientWidth || root.clientWidth),
         actions: { export: true, source: false, compiled: false, editor: false }, tooltip: { theme: theme() } };
       const made = await vegaEmbed(place, spec, options);
       made.id = id;
@@ -63,11 +67,22 @@
     redress(chosen);
   });
   dark.addEventListener("change", () => { if (!chosen) redress(theme()); });
-  window.addEventListener("beforeprint", () => dress("light"));
-  window.addEventListener("afterprint", () => dress(theme()));
+  // On paper all is light, and tables that were folded are open; manifests stay folded.
+  const folded = [];
+  window.addEventListener("beforeprint", () => {
+    dress("light");
+    folded.push(...document.querySelectorAll("main details:not([open]):not(.long):not(.vega-embed details)"));
+    for (const each of folded) each.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    dress(theme());
+    for (const each of folded.splice(0)) each.open = false;
+  });
   document.getElementById("print").addEventListener("click", async () => {
+    document.body.classList.add("paper"); // drawn as wide as a sheet, so that letters keep their size
     await redress("light");
     window.print();
+    document.body.classList.remove("paper");
     await redress(theme());
   });
 
