@@ -1,5 +1,6 @@
 """docs/extend.md done as it says: two files outside the package, at most 60 lines each, and its commands."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -34,6 +35,20 @@ def test_lines_are_counted_right_and_few(files):
         assert int(said[name]) == len(lines) <= 60
 
 
+def test_the_lines_on_the_page_of_trials_are_those_of_the_pages(files):
+    docs = PAGE.parent
+    said = re.findall(
+        r"^\| \[.*\]\((.*)\) \| 1 \| (\d+) \|$", (docs / "tried.md").read_text("utf-8"), flags=re.M
+    )
+    counted = []
+    for page, count in ((PAGE, 2), (docs / "howto-npu.md", 1)):
+        found = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        counted += [
+            (page.name, str(sum(1 for line in block.splitlines() if line.strip()))) for block in found[:count]
+        ]
+    assert said == counted
+
+
 def test_the_commands_of_the_page_work(files, capsys):
     done = []
     for block in blocks("sh"):
@@ -44,6 +59,18 @@ def test_the_commands_of_the_page_work(files, capsys):
     assert "my-phone" in done[1]
     assert "layer-at-a-time" in done[2]
     assert "By phase and cause" in done[4]
+
+
+def test_what_a_file_prints_is_not_part_of_the_result(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loud.py").write_text(
+        "from dataclasses import replace\nfrom pimsim.devices import NpuSpec, part\n"
+        "A = replace(part('mobile-64x64', NpuSpec), name='a')\nprint('a is made')\n"
+    )
+    assert main(["npu", "--gemm", "8", "8", "8", "--part", "loud.py:A", "--json", "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["part"] == "a"
+    assert said.err == "a is made\n"
 
 
 def test_what_a_file_may_hold(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """Values of a user's own Python file, named as FILE.py:NAME: parts, systems, methods.
 
-The file is run, as `python FILE.py` would; only files that the user names are.
+The file is run, as `python FILE.py` would; only files that the user names are. What it prints goes to
+standard error, since standard output is for results.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import sys
@@ -59,7 +61,8 @@ def _run(path: Path) -> dict[str, object]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         try:
-            spec.loader.exec_module(module)
+            with contextlib.redirect_stdout(sys.stderr):
+                spec.loader.exec_module(module)
         except SyntaxError as problem:
             del sys.modules[module_name]
             raise SpecError(f"{path}:{problem.lineno}: {problem.msg}") from None
