@@ -69,6 +69,7 @@ bench: $(STAMP)  ## Measure how fast the simulator runs; writes benchmarks/resul
 	$(BIN)/python benchmarks/npu_speed.py
 	$(BIN)/python benchmarks/cache_speed.py
 	$(BIN)/python benchmarks/sweep_speed.py
+	$(BIN)/python benchmarks/timeline_speed.py
 
 legality: $(STAMP)  ## Audit 10^8 commands of all parts and controllers; writes benchmarks/legality.md
 	$(BIN)/python benchmarks/dram_legality.py
