@@ -488,7 +488,8 @@ def _read_table(path: Path, which: str) -> pd.DataFrame:
     if not text.endswith("\n"):
         raise ResultError(f"{path}:{text.count(chr(10)) + 1}: the file ends within a line; was it cut off?")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[list[object]] = []
+    rows: list[list[str]] = []
+    lines: list[int] = []
     try:
         header = next(reader)
         if header != list(columns):
@@ -496,15 +497,29 @@ def _read_table(path: Path, which: str) -> pd.DataFrame:
         for cells in reader:
             if len(cells) != len(columns):
                 raise ResultError(f"{path}:{reader.line_num}: {len(cells)} values for {len(columns)} columns")
-            rows.append(
-                [
-                    _parse(cell, kind, f"{path}:{reader.line_num}: {name}")
-                    for cell, (name, kind) in zip(cells, columns.items(), strict=True)
-                ]
-            )
+            rows.append(cells)
+            lines.append(reader.line_num)
     except csv.Error as problem:
         raise ResultError(f"{path}:{reader.line_num}: {problem}") from None
-    return table(which, rows)
+    held = list(zip(*rows, strict=True)) if rows else [() for _ in columns]
+    try:
+        data = {n: _column(cells, kind) for cells, (n, kind) in zip(held, columns.items(), strict=True)}
+    except (ValueError, OverflowError):  # some cell is wrong: look at them one by one, for its line
+        for line, cells in zip(lines, rows, strict=True):
+            for cell, (name, kind) in zip(cells, columns.items(), strict=True):
+                _parse(cell, kind, f"{path}:{line}: {name}")
+        raise
+    return pd.DataFrame(data, columns=list(columns))
+
+
+def _column(cells: Sequence[str], kind: type) -> pd.Series[Any]:
+    """The cells of a column; ValueError or OverflowError where `_parse` refuses one."""
+    if kind is int and not re.fullmatch(r"(?:-?[0-9]{1,19}\n)*", "".join(f"{cell}\n" for cell in cells)):
+        raise ValueError
+    values = cells if kind is str else np.array(list(map(kind, cells)), _dtype(kind))
+    if kind is float and not np.isfinite(values).all():
+        raise ValueError
+    return pd.Series(values, dtype=_dtype(kind))
 
 
 def _parse(cell: str, kind: type, where: str) -> object:
