@@ -6,7 +6,6 @@ dictionaries that the tests compare with runs in the same call, on the beginning
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from write_up import write_up
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -119,14 +119,5 @@ def report() -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--out", type=Path, default=Path(__file__).with_name("results_cache.md"))
-    given = options.parse_args()
-    text = report()
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_up(report, __doc__, "results_cache.md")

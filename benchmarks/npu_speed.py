@@ -5,7 +5,6 @@ User processor time of this process, warm (compiled), one core, the median of th
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import resource
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from write_up import write_up
 
 from pimsim.devices import NpuSpec, part
 from pimsim.devices.npu import fifo, tiling
@@ -127,14 +127,5 @@ def report() -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--out", type=Path, default=Path(__file__).with_name("results_npu.md"))
-    given = options.parse_args()
-    text = report()
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_up(report, __doc__, "results_npu.md")

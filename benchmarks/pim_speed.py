@@ -7,14 +7,13 @@ simulators: user CPU seconds of their whole process on a shared machine with two
 
 from __future__ import annotations
 
-import argparse
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
+from write_up import write_up
 
 from pimsim.devices import DramSpec, PimSpec, part
 from pimsim.devices.dram.channel import Controller
@@ -102,14 +101,5 @@ def report() -> str:
     return "\n".join([*lines, ""])
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--out", type=Path, default=Path(__file__).with_name("results_pim.md"))
-    given = options.parse_args()
-    text = report()
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_up(report, __doc__, "results_pim.md")

@@ -6,17 +6,16 @@ which other programs disturb less. The same slices through `json.dumps` and `gzi
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from write_up import write_up
 
 from pimsim import simulate
 from pimsim.report import chrome, timeline
@@ -95,14 +94,5 @@ def report() -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--out", type=Path, default=Path(__file__).with_name("results_timeline.md"))
-    given = options.parse_args()
-    text = report()
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    write_up(report, __doc__, "results_timeline.md")

@@ -23,6 +23,7 @@ import msgspec
 
 from pimsim.errors import TraceError
 from pimsim.trace.op import Operator, Tensor, Trace
+from pimsim.trace.pointwise import POINTWISE
 from pimsim.trace.reading import (
     MOST,
     MOST_VALUES,
@@ -58,27 +59,6 @@ _FREE = frozenset(
     result_type select slice split split_with_sizes squeeze t transpose unbind unflatten unfold unsqueeze view
     view_as _reshape_alias _unsafe_view _local_scalar_dense""".split()  # noqa: SIM905
 )
-_ELEMENTWISE = {
-    "add": "add",
-    "sub": "sub",
-    "rsub": "sub",
-    "mul": "mul",
-    "div": "div",
-    "neg": "neg",
-    "relu": "relu",
-    "exp": "exp",
-    "sqrt": "sqrt",
-    "rsqrt": "sqrt",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "gelu": "gelu",
-    "maximum": "max",
-    "copy": "cast",
-    "_to_copy": "cast",
-    "to": "cast",
-    "clone": "cast",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,7 +394,7 @@ def _elementwise(call: Call) -> list[_Step]:
             raise _Unusable(f"shapes {shapes[0]} and {shapes[1]} do not fit")
         out.append(wide.pop() if wide else 1)
     rank = max(len(shape) for shape in shapes)
-    function = _ELEMENTWISE[_plain(call.name)]
+    function = POINTWISE[_plain(call.name)]
     inputs = tuple((shape, "activation") for shape in shapes)
     return [_Step(kind="elementwise", inputs=inputs, output=tuple(out[-rank:]), attrs={"function": function})]
 
@@ -450,5 +430,5 @@ _KNOWN: dict[str, Callable[[Call], list[_Step]]] = {
     "native_layer_norm": _norm,
     "rms_norm": _norm,
     "embedding": _embedding,
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(POINTWISE, _elementwise),
 }

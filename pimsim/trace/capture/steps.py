@@ -14,6 +14,7 @@ from pimsim.trace.capture import products
 from pimsim.trace.capture.fuse import BATCH_NORMS
 from pimsim.trace.capture.operand import Step, Unknown, any_of, as_shape, positive
 from pimsim.trace.capture.record import Call, Value
+from pimsim.trace.pointwise import POINTWISE
 
 DTYPES = {
     "float32": "fp32",
@@ -28,21 +29,8 @@ DTYPES = {
     "bool": "bool",
 }
 
-_FUNCTIONS = {
-    "sub": "sub",
-    "rsub": "sub",
-    "mul": "mul",
-    "div": "div",
+_FUNCTIONS = POINTWISE | {
     "floor_divide": "div",
-    "neg": "neg",
-    "relu": "relu",
-    "exp": "exp",
-    "sqrt": "sqrt",
-    "rsqrt": "sqrt",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "gelu": "gelu",
     "silu_backward": "silu_mul",
     "gelu_backward": "gelu_mul",
     "sigmoid_backward": "mul_add",
@@ -54,10 +42,6 @@ _FUNCTIONS = {
     "prelu": "mul",
     "_prelu_kernel": "mul",
     "_prelu_kernel_backward": "mul",
-    "maximum": "max",
-    "clone": "cast",
-    "_to_copy": "cast",
-    "copy": "cast",
     "where": "max",
     "masked_fill": "max",
     "clamp": "max",
