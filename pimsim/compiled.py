@@ -76,5 +76,19 @@ compiled = decorator(nogil=True, _nrt=False)
 """Compiled without counting references: nothing may allocate. With the many arrays of a channel's state
 counting would take ten times as long as the work itself."""
 
-inlined = decorator(_nrt=False, forceinline=True)
-"""As `compiled`, but made part of its callers: a call would pass every array of the state on the stack."""
+_as_part = decorator(_nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inlined(function: _Function) -> _Function:
+    """As `compiled`, but made part of its callers: a call would pass every array of the state on the stack.
+
+    Python cannot call it: code for that would be a third of all there is to compile.
+    """
+    made: Any = _as_part(function)
+
+    def refuse(*given: Any, **named: Any) -> Any:
+        raise TypeError(f"{function.__qualname__} is made part of compiled callers; Python cannot call it")
+
+    made._compile_for_args = refuse
+    made._insert = lambda *signature: None
+    return cast(_Function, made)

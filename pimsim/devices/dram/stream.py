@@ -239,7 +239,7 @@ class Bench:
         for rank, rows in enumerate(self.channels.open_row[c].reshape(self.config.spec.geometry.ranks, -1)):
             if (rows >= 0).any():
                 clock = max(clock, int(e.earliest(self.channels, c, PREA, rank, -1)))
-                e.issue(self.channels, c, clock, PREA, rank, -1, -1, -1)
+                e.put(self.channels, c, clock, PREA, rank, -1, -1, -1)
                 clock += 1
         return clock
 

@@ -237,3 +237,9 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         renew(s, c, index(bank))
     if cfg[C_LOG]:
         _write_log(s, c, t, command, rank, bank, row, col)
+
+
+@compiled
+def put(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
+    """`issue`, for callers in Python."""
+    issue(s, c, t, command, rank, bank, row, col)

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.compiled import compiled, inlined
-from pimsim.devices.dram.engine.bounds import data_command, kept_earliest, look_at_all, renew_all
+from pimsim.devices.dram.engine.bounds import change_mode, data_command, kept_earliest, look_at_all
 from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue
-from pimsim.devices.dram.engine.queues import is_mode_due, leave, take_out
+from pimsim.devices.dram.engine.queues import is_mode_due, leave, settle, take_out
 from pimsim.devices.dram.engine.state import (
     ALL_BANK,
     ANY,
@@ -286,24 +286,24 @@ def _choose_hit(s: Channels, c: int, t: int, p: Any) -> int:
 
 
 @inlined
-def _raise_column_bounds(s: Channels, c: int, t: int) -> None:
-    """A data command went out at clock `t`: raise the bounds of those that have to wait for it now.
+def _raise_column_bounds(s: Channels, c: int, nxt: int) -> None:
+    """A data command went out: raise the bounds of those that have to wait for it now.
 
-    This saves a step in the next clock, in which nothing could go.
+    This saves a step at `nxt`, the next clock of data commands, in which nothing could go.
     """
     x = s.scalar
     soonest = NEVER
     for k in range(index(x[c, X_OPENED])):
         bank = index(s.opened[c, k])
         b = s.banks[c, bank]
-        if b.opened_bound <= t + 1:
+        if b.opened_bound <= nxt:
             b.opened_bound = kept_earliest(s, c, data_command(s, c, index(b.owner), bank), bank)
         soonest = min(soonest, b.opened_bound)
     write = index(x[c, X_WRITE_MODE])
     for k in range(index(x[c, X_READ_HITS + write])):
         bank = index(s.hit_bank[c, write, k])
         b = s.banks[c, bank]
-        if b.hit_bound <= t + 1:
+        if b.hit_bound <= nxt:
             slot = index(s.lists[c, 2 * bank + write].hit)
             b.hit_bound = kept_earliest(s, c, data_command(s, c, slot, bank), bank)
         soonest = min(soonest, b.hit_bound)
@@ -443,8 +443,7 @@ def _choose(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
             _choose_refresh(s, c, t, p)
     else:
         if is_mode_due(s, c):
-            x[c, X_WRITE_MODE] = 1 - x[c, X_WRITE_MODE]
-            renew_all(s, c)
+            change_mode(s, c)
             look = on_time and x[c, X_COLUMN_AT] <= t
         if cfg[C_ORDER] == IN_ORDER:
             soonest = _choose_oldest(s, c, t, kind, p)
@@ -540,12 +539,23 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> None
     x[c, X_MAINT_AT] = 0
     if cfg[C_ORDER] == IN_ORDER:
         look_at_all(s, c)
-    elif x[c, X_COLUMN_AT] <= t + 1 and (command in (RD, WR, RDA, WRA)):
-        _raise_column_bounds(s, c, t)
+    elif command in (RD, WR, RDA, WRA):
+        nxt = t + 2 if cfg[C_BUSES] == HALF_CLOCK else t + 1
+        if x[c, X_COLUMN_AT] <= nxt:
+            _raise_column_bounds(s, c, nxt)
     if source == FROM_MAINTENANCE and command == s.maint[c, x[c, X_MAINT_HEAD], 0]:
         x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
         x[c, X_MAINT_LEN] -= 1
         look_at_all(s, c)
+
+
+@inlined
+def _may_act(s: Channels, c: int, t: int, kind: int) -> bool:
+    """Whether one of two buses is worth a look."""
+    x = s.scalar
+    if x[c, X_COLUMN_AT if kind == COLUMN else X_ROW_AT] <= t or s.cfg[C_ORDER] == IN_ORDER:
+        return True
+    return x[c, X_MAINT_LEN] > 0 or x[c, X_OWED_BANK] >= 0 or x[c, X_CAS_SLOT] >= 0 or is_mode_due(s, c)
 
 
 @inlined
@@ -559,7 +569,7 @@ def _next_look(s: Channels, c: int, t: int) -> int:
     at = x[c, X_COLUMN_AT]
     if x[c, X_MAINT_LEN]:
         at = min(at, x[c, X_MAINT_AT])
-    elif is_mode_due(s, c):
+    elif (x[c, X_READS] or x[c, X_WRITES]) and is_mode_due(s, c):
         return t + 1
     else:
         at = min(at, x[c, X_ROW_AT])
@@ -623,6 +633,7 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
         return x[c, X_LAST] + 1
     x[c, X_LOOK] = 0
+    settle(s, c, t)
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
     if x[c, X_POSTPONED] and x[c, X_MAINT_LEN] == 0 and not _is_busy(s, c):
@@ -633,7 +644,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         nxt = min(nxt, _close_unused(s, c, t))
     kind = ANY if cfg[C_BUSES] == ONE_BUS else COLUMN
     while True:  # one pass, or two of one piece of code
-        _act(s, c, t, kind, out)
+        if kind == ANY or _may_act(s, c, t, kind):
+            _act(s, c, t, kind, out)
         if kind != COLUMN:
             break
         kind = ROW
