@@ -76,18 +76,23 @@ compiled = decorator(nogil=True, _nrt=False)
 """Compiled without counting references: nothing may allocate. With the many arrays of a channel's state
 counting would take ten times as long as the work itself."""
 
-_as_part = decorator(_nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_called = decorator(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inlined = decorator(_nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inner(function: _Function) -> _Function:
+    """As `compiled`, for compiled callers alone: code for calls from Python is a third of all to compile."""
+    return _refuse_python(function, _called(function))
 
 
 def inlined(function: _Function) -> _Function:
-    """As `compiled`, but made part of its callers: a call would pass every array of the state on the stack.
+    """As `inner`, but made part of its callers: a call would pass every array of the state on the stack."""
+    return _refuse_python(function, _inlined(function))
 
-    Python cannot call it: code for that would be a third of all there is to compile.
-    """
-    made: Any = _as_part(function)
 
+def _refuse_python(function: _Function, made: Any) -> _Function:
     def refuse(*given: Any, **named: Any) -> Any:
-        raise TypeError(f"{function.__qualname__} is made part of compiled callers; Python cannot call it")
+        raise TypeError(f"{function.__qualname__} has compiled callers only; Python cannot call it")
 
     made._compile_for_args = refuse
     made._insert = lambda *signature: None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import compiled, inner
 from pimsim.devices.dram.engine import (
     ALL_BANK,
     C_RANKS,
@@ -76,7 +76,7 @@ def decode_all(lut: NDArray[np.int64], address: NDArray[np.int64], packed: NDArr
         packed[i] = got
 
 
-@compiled
+@inner
 def _completed(h: Host, clock: int, latency: int) -> None:
     """Count a request that completes at `clock`; latency -1: a write."""
     at = h.at

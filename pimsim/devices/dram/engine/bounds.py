@@ -8,7 +8,7 @@ between reads and writes. NEVER: not before such a thing. Bounds are of requests
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import inlined, inner
 from pimsim.devices.dram.engine.state import (
     BANK_SCOPE,
     C_BUSES,
@@ -85,7 +85,7 @@ def renew(s: Channels, c: int, bank: int) -> None:
     x[c, X_ROW_AT] = min(x[c, X_ROW_AT], row)
 
 
-@compiled
+@inner
 def change_mode(s: Channels, c: int) -> None:
     """Serve writes from now on instead of reads, or the other way round: other requests have bounds now.
 

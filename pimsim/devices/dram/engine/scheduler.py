@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import inlined, inner
 from pimsim.devices.dram.engine.bounds import change_mode, data_command, kept_earliest, look_at_all
 from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue
 from pimsim.devices.dram.engine.queues import is_mode_due, leave, settle, take_out
@@ -103,7 +103,7 @@ def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: i
     return when
 
 
-@compiled
+@inner
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
     x = s.scalar
     at = (x[c, X_MAINT_HEAD] + x[c, X_MAINT_LEN]) % s.maint.shape[1]
@@ -114,7 +114,7 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     x[c, X_MAINT_AT] = 0
 
 
-@compiled
+@inner
 def _enter_refresh(s: Channels, c: int) -> None:
     """Move one refresh of every rank into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
@@ -135,7 +135,7 @@ def _is_busy(s: Channels, c: int) -> bool:
     return x[c, X_READS] > 0 or x[c, X_WRITES] > 0 or x[c, X_OPENED] != 0 or x[c, X_CAS_SLOT] >= 0
 
 
-@compiled
+@inner
 def _refresh_due(s: Channels, c: int, t: int) -> None:
     """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue.
 
@@ -150,7 +150,7 @@ def _refresh_due(s: Channels, c: int, t: int) -> None:
         x[c, X_NEXT_REF] += s.cfg[C_REFI]
 
 
-@compiled
+@inner
 def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
     head = s.scalar[c, X_MAINT_HEAD]
@@ -373,7 +373,7 @@ def _choose_row(s: Channels, c: int, t: int, p: Any) -> None:
         s.row_bound[c, bank] = when
 
 
-@compiled
+@inner
 def _choose_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> int:
     """Choose what the oldest request needs; nothing while a row is open for one that has left its queue.
 
@@ -404,7 +404,7 @@ def _choose_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> int:
     return when
 
 
-@compiled
+@inner
 def _choose_refresh(s: Channels, c: int, t: int, p: Any) -> None:
     """Choose the next command of the maintenance queue if it may go now."""
     do, rank, bank = _choose_maintenance(s, c)
@@ -578,7 +578,7 @@ def _next_look(s: Channels, c: int, t: int) -> int:
     return max(t + 1, min(at, x[c, X_NEXT_REF]))
 
 
-@compiled
+@inner
 def _close_capped(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
 
@@ -595,7 +595,7 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@compiled
+@inner
 def _close_unused(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that no waiting request hits and none has used for C_TIMEOUT clocks."""
     nxt = NEVER
@@ -612,7 +612,7 @@ def _close_unused(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@compiled
+@inner
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
