@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import njit, types
 from numba.core import config, event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -64,9 +64,21 @@ def decorator(**options: Any) -> Callable[[_Function], _Function]:
         held = getattr(getattr(made, "_cache", None), "_cache_file", None)
         if held is not None and hasattr(held, "_source_stamp"):
             held._source_stamp = _STAMP
+        _compile_once(made)
         return cast(_Function, made)
 
     return decorate
+
+
+def _compile_once(made: Any) -> None:
+    """Constants among the arguments of a compiled caller do not make another version of a function."""
+    resolve = made.get_call_template
+
+    def resolve_plain(args: Any, named: Any) -> Any:
+        plain = {name: types.unliteral(kind) for name, kind in named.items()}
+        return resolve(tuple(types.unliteral(kind) for kind in args), plain)
+
+    made.get_call_template = resolve_plain
 
 
 counted = decorator(nogil=True)
