@@ -24,20 +24,20 @@ from pimsim.system import Threads
 COST_S = 25.0
 PROMPTS = (16, 32, 64, 96, 128, 192)
 TOKENS = 64  # the end-to-end setting in which double buffering and FACIL differ most
-OURS, OWN = "X4 shared, equal shares", "own cores, pieces"
+OURS, OWN = "X4, equal shares", "own cores"
 SETTINGS = {  # how threads meet -> (cores of the copy threads, threads)
     OURS: ((0, 5), Threads(copy_split="static")),
-    "X4 shared, pieces": ((0, 5), Threads()),
-    "X4 shared, equal shares, GEMM threads poll 0.3 ms": ((0, 5), Threads(copy_split="static", spin_us=310)),
-    "X4 shared, equal shares, GEMM threads poll 1.2 ms": ((0, 5), Threads(copy_split="static", spin_us=1250)),
-    "X4 shared, pieces, GEMM threads poll 1.2 ms": ((0, 5), Threads(spin_us=1250)),
+    "X4, pieces": ((0, 5), Threads()),
+    "X4, equal shares, poll 0.3 ms": ((0, 5), Threads(copy_split="static", spin_us=310)),
+    "X4, equal shares, poll 1.2 ms": ((0, 5), Threads(copy_split="static", spin_us=1250)),
+    "X4, pieces, poll 1.2 ms": ((0, 5), Threads(spin_us=1250)),
     OWN: ((4, 5), Threads()),
-    "own cores, pieces, 4 ms late": ((4, 5), Threads(copy_wait_us=4000.0)),
+    "own cores, 4 ms late": ((4, 5), Threads(copy_wait_us=4000.0)),
 }
-"""X4 shared: one copy thread runs on the core of the first GEMM thread, as in the calibrated machine. Poll:
-ExecuTorch's thread pool (pthreadpool) polls 1,000,000 times before a thread sleeps; at 1 to 4 clocks a time
-(estimate) that is 0.3 to 1.2 ms of the X4. Late: a copy thread, woken in each step, gets its core at the
-scheduler's next tick (250 Hz, a usual setting)."""
+"""X4: one copy thread runs on the core of the first GEMM thread, as in the calibrated machine. Own cores:
+copy threads take pieces. Poll: ExecuTorch's thread pool (pthreadpool) polls 1,000,000 times before a thread
+sleeps; at 1 to 4 clocks a time (estimate) that is 0.3 to 1.2 ms of the X4. Late: a copy thread, woken in each
+step, gets its core at the scheduler's next tick (250 Hz, a usual setting)."""
 
 
 def run(progress: Callable[[float, str], None]) -> Report:

@@ -13,15 +13,15 @@ from pimsim.report.report import Report
 COST_S = 25.0
 PROMPTS = (32, 64, 128)
 EQUAL, PIECES = "static", "dynamic"
-SPLITS = {  # GEMM + copy threads -> cores of each (core 0 is the X4), and how copies are shared out
-    "4 + 2, X4 shared": ((0, 1, 2, 3), (0, 5), EQUAL),  # the phone's
-    "4 + 2, X4 shared, pieces": ((0, 1, 2, 3), (0, 5), PIECES),
+SPLITS = {  # GEMM + copy threads -> cores of each, and how copies are shared out; X4: core 0 has one of each
+    "4 + 2, X4": ((0, 1, 2, 3), (0, 5), EQUAL),  # the phone's
+    "4 + 2, X4, pieces": ((0, 1, 2, 3), (0, 5), PIECES),
     "4 + 1": ((0, 1, 2, 3), (5,), EQUAL),
     "4 + 2": ((0, 1, 2, 3), (4, 5), EQUAL),
     "3 + 3": ((0, 1, 2), (3, 4, 5), EQUAL),
     "2 + 4": ((0, 1), (2, 3, 4, 5), EQUAL),
-    "4 + 3, X4 shared, pieces": ((0, 1, 2, 3), (0, 4, 5), PIECES),
-    "4 + 6, four shared, pieces": ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5), PIECES),
+    "4 + 3, X4, pieces": ((0, 1, 2, 3), (0, 4, 5), PIECES),
+    "4 + 6, pieces": ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5), PIECES),
 }
 
 
