@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from numba import njit
+from numba import njit, types
 from numba.core import config, event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -64,9 +64,21 @@ def decorator(**options: Any) -> Callable[[_Function], _Function]:
         held = getattr(getattr(made, "_cache", None), "_cache_file", None)
         if held is not None and hasattr(held, "_source_stamp"):
             held._source_stamp = _STAMP
+        _compile_once(made)
         return cast(_Function, made)
 
     return decorate
+
+
+def _compile_once(made: Any) -> None:
+    """Constants among the arguments of a compiled caller do not make another version of a function."""
+    resolve = made.get_call_template
+
+    def resolve_plain(args: Any, named: Any) -> Any:
+        plain = {name: types.unliteral(kind) for name, kind in named.items()}
+        return resolve(tuple(types.unliteral(kind) for kind in args), plain)
+
+    made.get_call_template = resolve_plain
 
 
 counted = decorator(nogil=True)
@@ -76,5 +88,24 @@ compiled = decorator(nogil=True, _nrt=False)
 """Compiled without counting references: nothing may allocate. With the many arrays of a channel's state
 counting would take ten times as long as the work itself."""
 
-inlined = decorator(_nrt=False, forceinline=True)
-"""As `compiled`, but made part of its callers: a call would pass every array of the state on the stack."""
+_called = decorator(_nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inlined = decorator(_nrt=False, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+
+def inner(function: _Function) -> _Function:
+    """As `compiled`, for compiled callers alone: code for calls from Python is a third of all to compile."""
+    return _refuse_python(function, _called(function))
+
+
+def inlined(function: _Function) -> _Function:
+    """As `inner`, but made part of its callers: a call would pass every array of the state on the stack."""
+    return _refuse_python(function, _inlined(function))
+
+
+def _refuse_python(function: _Function, made: Any) -> _Function:
+    def refuse(*given: Any, **named: Any) -> Any:
+        raise TypeError(f"{function.__qualname__} has compiled callers only; Python cannot call it")
+
+    made._compile_for_args = refuse
+    made._insert = lambda *signature: None
+    return cast(_Function, made)

@@ -87,6 +87,11 @@ class Memory:
         """Start plain core time."""
         return self._add(Flow(stream=None, left=float(time_ps), done=self.env.event(), stretch=stretch))
 
+    def stop(self, flow: Flow) -> None:
+        """End plain core time now, wherever it stands."""
+        if flow in self.flows:
+            self.flows.remove(flow)
+
     def set_stretch(self, flow: Flow, factor: int) -> None:
         """The core of this flow is now shared by `factor` threads."""
         flow.stretch = factor
@@ -156,7 +161,7 @@ class Memory:
             until, ended = self._advance(now, horizon)
             yield self.env.timeout(until - now)
             for flow in flows:
-                if flow in ended:
+                if flow in ended and flow in self.flows:
                     self.flows.remove(flow)
                     flow.done.succeed()
 

@@ -114,11 +114,11 @@ class _Runner:
     env: simpy.Environment = field(default_factory=simpy.Environment)
     spans: list[Span] = field(default_factory=list)
     counters: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    spinners: dict[str, list[tuple[int, Flow]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.memory = Memory(self.env, self.system, self.fidelity, self.log_rows)
         self.core = [_Core(self.memory) for _ in self.system.cpu.cores]
+        self.new_work = self.env.event()  # for GEMM threads that poll for it
         self.burst = self.system.dram.geometry.burst_bytes
 
     def run(self, segment: Segment, layer: int) -> None:
@@ -149,17 +149,18 @@ class _Runner:
             self._span(task.name, "threads", layer, f"{task.team}:t0@{cpu.cores[numbers[0]].name}", begin)
         if isinstance(work, tuple):
             pieces, n = self._pieces(work), len(numbers)
-            alone = task.team == "copy" and self.system.threads.copy_split == "static"
+            alone = self.system.threads.copy_split == "static"
             shares = [pieces[i::n] for i in range(n)] if alone else [pieces] * n
             threads = [self._copy_thread(task, layer, i, core, shares[i]) for i, core in enumerate(numbers)]
         else:
+            if task.team == "compute":
+                self.new_work.succeed()
+                self.new_work = self.env.event()
             threads = [
                 self._thread(task, layer, i, core, demand)
                 for i, (core, demand) in enumerate(zip(numbers, self._demands(task, numbers), strict=True))
             ]
         yield self.env.all_of([self.env.process(thread) for thread in threads])
-        for core, spinner in self.spinners.pop(task.name, []):
-            self.core[core].leave(spinner)
 
     def _team(self, team: str) -> tuple[int, ...]:
         if team == "one":
@@ -195,11 +196,17 @@ class _Runner:
         self.core[core].enter(flow)
         yield flow.done
         self.core[core].leave(flow)
-        if self.system.threads.spin:
-            spinner = Flow(stream=None, left=0.0, done=self.env.event())
-            self.spinners.setdefault(task.name, []).append((core, spinner))
-            self.core[core].enter(spinner)
+        if task.team == "compute" and self.system.threads.spin_us:
+            self.env.process(self._spin(core))
         self._span(task.name, task.kind, layer, self._engine(task.team, i, core), begin)
+
+    def _spin(self, core: int) -> Any:
+        """A thread without work keeps its core busy until there is work for its team, or it gives up."""
+        flow = self.memory.compute(round(self.system.threads.spin_us * 1e6))
+        self.core[core].enter(flow)
+        yield self.env.any_of([flow.done, self.new_work])
+        self.memory.stop(flow)
+        self.core[core].leave(flow)
 
     def _copy_thread(
         self, task: Task, layer: int, i: int, core: int, pieces: list[tuple[Copy, int, int]]

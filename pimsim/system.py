@@ -45,21 +45,23 @@ COPY_SPLITS = ("dynamic", "static")
 class Threads:
     """How threads share work and cores where methods leave it open.
 
-    copy_split: copy threads beside a GEMM take pieces until none is left ("dynamic"), or each has an equal
-      share from the start ("static").
-    spin: a GEMM thread that has done its share keeps its core busy until the whole team has.
+    copy_split: copy threads take pieces until none is left ("dynamic"), or each has an equal share from the
+      start ("static").
+    spin_us: core time that a GEMM thread without work polls for new work before it sleeps; what else runs on
+      its core gets only its share meanwhile.
     copy_wait_us: how long a copy thread, once woken, waits until the scheduler gives it a core.
     """
 
     copy_split: str = "dynamic"
-    spin: bool = False
+    spin_us: float = 0.0
     copy_wait_us: float = 0.0
 
     def __post_init__(self) -> None:
         if self.copy_split not in COPY_SPLITS:
             raise SpecError(f"copy_split={self.copy_split!r}{suggest(self.copy_split, COPY_SPLITS)}")
-        if self.copy_wait_us < 0:
-            raise SpecError(f"copy_wait_us={self.copy_wait_us}; wanted no negative time")
+        for name in ("spin_us", "copy_wait_us"):
+            if getattr(self, name) < 0:
+                raise SpecError(f"{name}={getattr(self, name)}; wanted no negative time")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,7 @@ def build(spec: PlatformSpec, own: Mapping[str, Any] | None = None) -> System:
             controller=controller(spec.queue),
             pad_head=spec.pad_head,
             fence_ns=spec.fence_ns,
+            threads=Threads(copy_split=spec.copy_split),
             gpu=find(spec.gpu, AcceleratorSpec) if spec.gpu else None,
             npu=find(spec.npu, AcceleratorSpec, NpuSpec) if spec.npu else None,
             pim_driver=spec.pim_driver,

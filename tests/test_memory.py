@@ -108,6 +108,16 @@ def test_events_of_others_do_not_move_an_end(fidelity):
     assert max(e["stream"] for e in ends) - min(e["stream"] for e in ends) <= 2 * 937.5  # a clock is 937.5 ps
 
 
+@both
+def test_core_time_that_is_stopped_ends_without_a_word(fidelity):
+    w = Watch(fidelity)
+    stopped = w.note("a", w.memory.compute(1_000_000))
+    w.note("b", w.memory.compute(400_000))
+    w.at(400_000, lambda: w.memory.stop(stopped))  # when the other one ends
+    w.at(500_000, lambda: w.memory.stop(stopped))  # a second time is no error
+    assert w.run() == {"b": 400_000}
+
+
 # Streams
 
 

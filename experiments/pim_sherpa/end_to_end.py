@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import DERIVED, GRID, LEAVES_OUT, METHOD_NAMES, MODELS, READ, machine
+from experiments.pim_sherpa.setting import (
+    CRITICAL_PERCENT,
+    DERIVED,
+    GRID,
+    HIDDEN,
+    HIDDEN_PERCENT,
+    LEAVES_OUT,
+    METHOD_NAMES,
+    MODELS,
+    READ,
+    machine,
+)
 from pimsim.checks import Check, Tolerance
 from pimsim.report.figures import speedup_heatmaps
 from pimsim.report.report import Report
@@ -38,6 +49,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                             "prompt": prompt,
                             "tokens": tokens,
                             "total_s": (first[method, prompt] + decode) * 1e-12,
+                            "first_s": first[method, prompt] * 1e-12,
                         }
                     )
             rates.append(
@@ -57,15 +69,46 @@ def run(progress: Callable[[float, str], None]) -> Report:
     return Report(
         name="end-to-end",
         question="How much faster than the host alone is each method?",
-        tables={"time-per-token": pd.DataFrame(rates), "speed-up": wide.reset_index()},
+        tables={
+            "time-per-token": pd.DataFrame(rates),
+            "speed-up": wide.reset_index(),
+            "double-buffering-behind-facil": _behind(frame),
+        },
         checks=_checks(frame),
         figures={"speedup": lambda: speedup_heatmaps(shown)},
         leaves_out=LEAVES_OUT,
     )
 
 
+def _behind(frame: pd.DataFrame) -> pd.DataFrame:
+    """Double buffering behind FACIL at the shortest output, where it shows most, and what the paper implies.
+
+    The paper states how much longer the first token takes; end to end that is its share of the whole.
+    """
+    rows = []
+    at = frame.set_index(["model", "method", "prompt", "tokens"])
+    for model in MODELS:
+        for prompt in GRID:
+            mine, bound = (at.loc[model, m, prompt, GRID[0]] for m in ("double-buffering", "facil"))
+            share = float(bound["first_s"] / bound["total_s"])
+            low, high = HIDDEN_PERCENT if prompt in HIDDEN else CRITICAL_PERCENT
+            rows.append(
+                {
+                    "model": model,
+                    "prompt": prompt,
+                    "tokens": GRID[0],
+                    "behind_percent": 100 * float(mine["total_s"] / bound["total_s"] - 1),
+                    "first_token_share_percent": 100 * share,
+                    "paper_least_percent": share * low,
+                    "paper_most_percent": share * high,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def _checks(frame: pd.DataFrame) -> list[Check]:
     checks = []
+    behind = _behind(frame)
     ours = frame[frame["method"] != "weight-duplication"]  # as fast as FACIL
     best = ours.loc[ours["speedup"].idxmax()]
     checks.append(
@@ -83,18 +126,29 @@ def _checks(frame: pd.DataFrame) -> list[Check]:
         wide = frame[frame["model"] == model].pivot_table(
             index=["prompt", "tokens"], columns="method", values="speedup"
         )
-        far = (wide["facil"] / wide["double-buffering"] - 1).abs()
+        far = (wide["facil"] / wide["double-buffering"] - 1).abs().loc[list(HIDDEN)]
         prompt, tokens = far.idxmax()
         checks.append(
             Check(
-                quantity="double buffering from FACIL, largest difference of the grid",
+                quantity="double buffering from FACIL, largest difference of the grid from prompt 128 on",
                 setting=f"{model}, {prompt} + {tokens} tokens",
                 ours=100 * float(far.max()),
                 unit="%",
-                tolerance=Tolerance(high=3.0),
+                tolerance=Tolerance(high=HIDDEN_PERCENT[1]),
                 source=READ + ": the curves coincide",
             )
         )
+        for row in behind[(behind["model"] == model) & ~behind["prompt"].isin(HIDDEN)].itertuples():
+            checks.append(
+                Check(
+                    quantity="double buffering behind FACIL",
+                    setting=f"{model}, {row.prompt} + {row.tokens} tokens",
+                    ours=row.behind_percent,
+                    unit="%",
+                    tolerance=Tolerance(high=row.paper_most_percent),
+                    source=DERIVED + ": at most 19 % of the time to the first token",
+                )
+            )
         owr = wide["online-rearrangement"]
         checks.append(
             _statement(
@@ -103,17 +157,20 @@ def _checks(frame: pd.DataFrame) -> list[Check]:
                 (owr < wide["double-buffering"]).all(),
             )
         )
-        gap = (wide["double-buffering"] / owr).unstack("tokens")
+        # The paper draws one curve for both. Ours part at prompt 64, so that the gap is taken to FACIL's.
+        gap = (wide["facil"] / owr).unstack("tokens")
         checks.append(
             _statement(
                 model,
-                "that gap shrinks with more output tokens",
+                "its gap to FACIL shrinks with more output tokens",
                 (gap.diff(axis=1).iloc[:, 1:] < 0).all(axis=None),
             )
         )
         checks.append(
             _statement(
-                model, "that gap shrinks with a longer prompt", (gap.diff(axis=0).iloc[1:] < 0).all(axis=None)
+                model,
+                "its gap to FACIL shrinks with a longer prompt",
+                (gap.diff(axis=0).iloc[1:] < 0).all(axis=None),
             )
         )
         for method in ("facil", "double-buffering", "online-rearrangement"):

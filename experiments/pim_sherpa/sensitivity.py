@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import LEAVES_OUT, MODELS, READ, machine, seconds
+from experiments.pim_sherpa.setting import HIDDEN_PERCENT, LEAVES_OUT, MODELS, READ, machine, seconds
 from pimsim.checks import Check, Tolerance
 from pimsim.report.curves import tornado
 from pimsim.report.report import Report
@@ -14,9 +14,9 @@ from pimsim.run import decode_ps
 from pimsim.system import System, Threads
 
 COST_S = 200.0
-PROMPTS = (64, 96, 128, 160)
+EQUAL_PERCENT = HIDDEN_PERCENT[1]  # excess over FACIL up to which the paper calls both equal
+PROMPTS = (64, 96, 128, 160, 192, 224, 256)
 TOKENS = 192  # of the best speed-up, at prompt 64
-HIDDEN_PERCENT = 1.0
 QUANTITIES = {
     "excess_percent": "double buffering over FACIL\nat prompt 64 (%)",
     "threshold_tokens": "prompt from which copies\nare hidden (tokens)",
@@ -25,6 +25,7 @@ QUANTITIES = {
 }
 
 CORE_CONSTANTS = ("gemm_efficiency", "gemm_fill_rows", "nc_outstanding", "lines_outstanding", "cached_gbps")
+THREADS_AND_FENCES = ("threads.spin_us", "copy split", "cores of copy threads", "system.fence_ns")
 CPU_CONSTANTS = ("path_ns", "cluster_lines", "dispatch_us", "wake_us", "create_us", "attention_efficiency")
 
 
@@ -72,13 +73,18 @@ def ranges(system: System) -> list[Range]:
             low_text="no fences", high_text="150",
         ),
         Range(
-            name="copy split", low=system, high=replace(system, threads=Threads(copy_split="static")),
+            name="threads.spin_us", low=system,
+            high=replace(system, threads=replace(system.threads, spin_us=1250.0)),
+            low_text="no polling", high_text="1250",
+        ),
+        Range(
+            name="copy split", low=replace(system, threads=Threads()), high=system,
             low_text="pieces", high_text="equal shares",
         ),
         Range(
-            name="X4 shared by a copy thread", low=system,
-            high=replace(system, copy_cores=(0, 5), threads=Threads(copy_split="static")),
-            low_text="no", high_text="yes, equal shares",
+            name="cores of copy threads",
+            low=replace(system, copy_cores=(4, 5), threads=Threads()), high=system,
+            low_text="own, pieces", high_text="X4 shared",
         ),
     ]  # fmt: skip
     return found
@@ -86,8 +92,12 @@ def ranges(system: System) -> list[Range]:
 
 def conclusions(model: str, system: System) -> dict[str, float]:
     """The four quantities, and the excess at prompt 128, on a machine."""
-    facil = {p: seconds(model, "facil", p, system) for p in PROMPTS}
-    excess = {p: 100 * (seconds(model, "double-buffering", p, system) / facil[p] - 1) for p in PROMPTS}
+    facil, excess = {}, {}
+    for p in PROMPTS:
+        facil[p] = seconds(model, "facil", p, system)
+        excess[p] = 100 * (seconds(model, "double-buffering", p, system) / facil[p] - 1)
+        if p >= 128 and excess[p] <= EQUAL_PERCENT:
+            break
     host = seconds(model, "host-only", 64, system)
     context = 64 + TOKENS // 2  # a step's time grows linearly with the context
     step = {m: decode_ps(model, m, context - 1, system) * 1e-12 for m in ("host-only", "facil")}
@@ -115,7 +125,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             progress((i + j / len(known)) / len(MODELS), f"{model}, {constant.name}")
             ends = {
                 "low": conclusions(model, constant.low) if constant.low != system else base,
-                "high": conclusions(model, constant.high),
+                "high": conclusions(model, constant.high) if constant.high != system else base,
             }
             for quantity in base:
                 rows.append(
@@ -152,13 +162,13 @@ def _scaled(value: float, factor: float) -> float:
 
 
 def _threshold(excess: dict[int, float]) -> float:
-    """Prompt at which the excess falls to `HIDDEN_PERCENT`, between simulated prompts in a straight line."""
+    """Prompt at which the excess falls to `EQUAL_PERCENT`, between simulated prompts in a straight line."""
     last: tuple[int, float] | None = None
     for prompt, value in excess.items():
-        if value <= HIDDEN_PERCENT:
+        if value <= EQUAL_PERCENT:
             if last is None:
                 return float(prompt)
-            return float(last[0] + (last[1] - HIDDEN_PERCENT) / (last[1] - value) * (prompt - last[0]))
+            return float(last[0] + (last[1] - EQUAL_PERCENT) / (last[1] - value) * (prompt - last[0]))
         last = (prompt, value)
     return float(max(excess))  # not hidden within the prompts that were run
 
@@ -206,7 +216,7 @@ def _figure(frame: pd.DataFrame, model: str) -> Any:
 
 def _checks(frame: pd.DataFrame) -> list[Check]:
     """Conclusions that must hold at both ends of every calibrated constant (threads and fences set aside)."""
-    numbers = frame[~frame["constant"].isin(["copy split", "X4 shared by a copy thread", "system.fence_ns"])]
+    numbers = frame[~frame["constant"].isin(list(THREADS_AND_FENCES))]
     checks = []
     for model in MODELS:
         at = numbers[numbers["model"] == model].set_index(["quantity", "constant"])[["low", "high"]]
@@ -215,20 +225,14 @@ def _checks(frame: pd.DataFrame) -> list[Check]:
             values = at.loc[quantity].to_numpy()
             return float(values.max() if pick == "max" else values.min())
 
-        for quantity, said, pick, tolerance, unit in (
-            ("excess_at_128_percent", "double buffering over FACIL at prompt 128, at most", "max", 3.0, "%"),
-            ("excess_percent", "double buffering over FACIL at prompt 64, at most", "max", 19.0, "%"),
-        ):
-            checks.append(
-                Check(
-                    quantity=said,
-                    setting=f"{model}, any constant at either end",
-                    ours=worst(quantity, pick),
-                    unit=unit,
-                    tolerance=Tolerance(high=tolerance),
-                    source=READ,
-                )
+        checks.append(
+            Check(
+                quantity="double buffering is further from FACIL at prompt 64 than at 128",
+                setting=f"{model}, any constant at either end",
+                ours=bool(worst("excess_percent", "min") > worst("excess_at_128_percent", "max")),
+                source=READ,
             )
+        )
         checks.append(
             Check(
                 quantity="online rearrangement stays slower than double buffering at prompt 64",

@@ -8,6 +8,9 @@ MODELS = ("llama-3.2-1b", "llama-3.2-3b")
 PROMPTS = (16, 32, 64, 96, 128, 160, 192)
 GRID = (64, 96, 128, 160, 192)
 METHOD_NAMES = tuple(METHODS)
+CRITICAL, HIDDEN = (64, 96), (128, 160, 192)  # prompts at which the paper's copies are not, and are, hidden
+CRITICAL_PERCENT, HIDDEN_PERCENT = (2.5, 19.0), (0.0, 3.0)
+"""Double buffering over FACIL in time to first token: the range that the paper states, and "equal"."""
 
 PAPER = "PIM-SHERPA, arXiv 2603.09216"
 READ = f"{PAPER}, as read by others from its HTML (the full text was not at hand)"

@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import DERIVED, LEAVES_OUT, MODELS, READ, excess_percent, machine
+from experiments.pim_sherpa.setting import (
+    DERIVED,
+    HIDDEN_PERCENT,
+    LEAVES_OUT,
+    MODELS,
+    READ,
+    excess_percent,
+    machine,
+)
 from pimsim.checks import Check, Tolerance
 from pimsim.report.curves import line_chart
 from pimsim.report.report import Report
@@ -15,7 +23,8 @@ COST_S = 27.0
 PROMPTS = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192)
 PAPER_GRID = (16, 32, 64, 96, 128, 160, 192)
 STEP = 32  # of the paper's grid where its threshold lies
-HIDDEN_PERCENT = 1.0  # excess over FACIL below which copies count as hidden
+EQUAL_PERCENT = HIDDEN_PERCENT[1]  # excess over FACIL up to which the paper calls both equal
+NEARLY_PERCENT = 1.0  # printed beside it: a stricter reading
 PAPER_ANALYTIC, PAPER_QUOTED, PAPER_MEASURED = 9.4, 16, 128
 PAPER_GFLOPS, PAPER_GBPS = 321.0, 68.264
 COPY_BYTES, FLOP = 4, 2  # a BF16 parameter: read 2 bytes and write 2; 2 FLOP for each prompt token
@@ -34,15 +43,18 @@ def run(progress: Callable[[float, str], None]) -> Report:
             excess[prompt] = excess_percent(model, prompt, system)
             rows.append({"model": model, "prompt": prompt, "over_facil_percent": excess[prompt]})
         gflops, gbps = reached(model, system)
-        hidden = next(p for p in PAPER_GRID if p in excess and excess[p] <= HIDDEN_PERCENT)
+        hidden = next(p for p in PAPER_GRID if p in excess and excess[p] <= EQUAL_PERCENT)
         models += [
             _line(model, "peak rates of the paper", PAPER_GFLOPS, PAPER_GBPS, analytic),
             _line(model, "rates of our GEMM and copy", gflops, gbps, crossing(gflops, gbps)),
-            _line(model, "whole runs", None, None, _threshold(excess)),
+            *(
+                _line(model, f"whole runs, within {most:g} % of FACIL", None, None, _threshold(excess, most))
+                for most in (EQUAL_PERCENT, NEARLY_PERCENT)
+            ),
         ]
         checks.append(
             Check(
-                quantity="first prompt of the paper's grid with copies hidden (1 % over FACIL)",
+                quantity=f"first prompt of the grid with copies hidden ({EQUAL_PERCENT:g} % over FACIL)",
                 setting=model,
                 ours=float(hidden),
                 expected=PAPER_MEASURED,
@@ -55,7 +67,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             Check(
                 quantity="copies hidden at the analytic threshold of the paper",
                 setting=f"{model}, prompt 16: not, as the paper says",
-                ours=bool(excess[PAPER_QUOTED] > HIDDEN_PERCENT),
+                ours=bool(excess[PAPER_QUOTED] > EQUAL_PERCENT),
                 source=READ,
             )
         )
@@ -102,8 +114,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 frame, x="prompt", y="over_facil_percent", series="model",
                 title="Double buffering over FACIL", x_label="prompt length (tokens)",
                 y_label="time to first token over FACIL's (%)",
-                log_y=True, marks=((analytic, HIDDEN_PERCENT, f"analytic: {analytic:.1f}"),
-                                   (PAPER_MEASURED, HIDDEN_PERCENT, "the paper measured: 128")),
+                log_y=True, marks=((analytic, EQUAL_PERCENT, f"analytic: {analytic:.1f}"),
+                                   (PAPER_MEASURED, EQUAL_PERCENT, "the paper measured: 128")),
             )
         },
         leaves_out=LEAVES_OUT,
@@ -129,14 +141,14 @@ def reached(model: str, system: System) -> tuple[float, float]:
     )
 
 
-def _threshold(excess: dict[int, float]) -> float:
-    """Prompt at which the excess falls to `HIDDEN_PERCENT`, between simulated prompts in a straight line."""
+def _threshold(excess: dict[int, float], most: float) -> float:
+    """Prompt at which the excess falls to `most` percent, between simulated prompts in a straight line."""
     last = None
     for prompt, value in excess.items():
-        if value <= HIDDEN_PERCENT:
+        if value <= most:
             if last is None:
                 return float(prompt)
-            share = (last[1] - HIDDEN_PERCENT) / (last[1] - value)
+            share = (last[1] - most) / (last[1] - value)
             return float(last[0] + share * (prompt - last[0]))
         last = (prompt, value)
     return float("nan")

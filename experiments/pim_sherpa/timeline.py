@@ -14,7 +14,7 @@ from pimsim.system import Threads
 
 MODEL = "llama-3.2-1b"
 PROMPTS = (64, 128)
-SHARED = "64, X4 shared"  # a copy thread, with an equal share of the work, on the core of a GEMM thread
+OWN = "64, own cores"  # copy threads on cores without a GEMM thread, taking pieces
 LAYER = 5
 COPIES = {  # stage -> the copy that runs beside its GEMM
     "q_proj": "copy gate_proj 1 of 4",
@@ -32,8 +32,8 @@ def run(progress: Callable[[float, str], None]) -> Report:
     """Spans of one layer, and for each stage how long its GEMM and its copy take."""
     system = machine()
     rows, spans = [], {}
-    shared = replace(system, copy_cores=(0, 5), threads=Threads(copy_split="static"))
-    settings = [(str(prompt), prompt, system) for prompt in PROMPTS] + [(SHARED, PROMPTS[0], shared)]
+    apart = replace(system, copy_cores=(4, 5), threads=Threads())
+    settings = [(str(prompt), prompt, system) for prompt in PROMPTS] + [(OWN, PROMPTS[0], apart)]
     for i, (name, prompt, phone) in enumerate(settings):
         progress(i / len(settings), f"prompt {name}")
         run = prefill_run(MODEL, "double-buffering", prompt, phone)
@@ -49,10 +49,12 @@ def run(progress: Callable[[float, str], None]) -> Report:
                     "gemm_ms": gemm,
                     "copy_ms": copy,
                     "waits_for_copy_ms": max(0.0, copy - gemm),
+                    "of_gemm_percent": 100 * max(0.0, copy - gemm) / gemm,
                 }
             )
     table = pd.DataFrame(rows)
     waits = table.set_index(["prompt", "stage"])["waits_for_copy_ms"]
+    share = table.set_index(["prompt", "stage"])["of_gemm_percent"]
     late = waits["128"].sum() / table[table["prompt"] == "128"]["gemm_ms"].sum()
     checks = [
         Check(
@@ -65,12 +67,12 @@ def run(progress: Callable[[float, str], None]) -> Report:
     ]
     checks += [
         Check(
-            quantity="K and V wait longest for their copies",
+            quantity="K and V wait longest for their copies, as a share of their GEMMs",
             setting="prompt 64",
             ours=bool(
-                min(waits["64", s] for s in ("k_proj", "v_proj")) >= max(waits["64", s] for s in STAGES[3:])
+                min(share["64", s] for s in ("k_proj", "v_proj")) >= max(share["64", s] for s in STAGES[3:])
             ),
-            source=READ,
+            source=READ + ": critical above all in K and V, whose GEMMs are tiny",
         ),
         Check(
             quantity="copies nearly all hidden (waits below 5 % of GEMM time)",
@@ -79,9 +81,9 @@ def run(progress: Callable[[float, str], None]) -> Report:
             source=READ,
         ),
         Check(
-            quantity="feed-forward stage FF1 is late: a copy thread shares the big core with a GEMM thread",
-            setting=f"prompt {SHARED}, up_proj",
-            ours=bool(waits["64", "up_proj"] == 0 < waits[SHARED, "up_proj"]),
+            quantity="feed-forward stage FF1 is late, but not with copy threads on cores of their own",
+            setting="prompt 64, up_proj",
+            ours=bool(waits[OWN, "up_proj"] == 0 < waits["64", "up_proj"]),
             source=READ + ": an FF1 stage is late, as a thread waits for the X4 core",
         ),
     ]

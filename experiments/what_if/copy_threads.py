@@ -12,15 +12,17 @@ from pimsim.report.report import Report
 
 COST_S = 25.0
 PROMPTS = (32, 64, 128)
-SPLITS = {  # GEMM + copy threads -> cores of each; core 0 is the X4
-    "4 + 1": ((0, 1, 2, 3), (5,)),
-    "4 + 2": ((0, 1, 2, 3), (4, 5)),
-    "3 + 3": ((0, 1, 2), (3, 4, 5)),
-    "2 + 4": ((0, 1), (2, 3, 4, 5)),
-    "4 + 3, one shared": ((0, 1, 2, 3), (0, 4, 5)),
-    "4 + 6, four shared": ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5)),
+EQUAL, PIECES = "static", "dynamic"
+SPLITS = {  # GEMM + copy threads -> cores of each, and how copies are shared out; X4: core 0 has one of each
+    "4 + 2, X4": ((0, 1, 2, 3), (0, 5), EQUAL),  # the phone's
+    "4 + 2, X4, pieces": ((0, 1, 2, 3), (0, 5), PIECES),
+    "4 + 1": ((0, 1, 2, 3), (5,), EQUAL),
+    "4 + 2": ((0, 1, 2, 3), (4, 5), EQUAL),
+    "3 + 3": ((0, 1, 2), (3, 4, 5), EQUAL),
+    "2 + 4": ((0, 1), (2, 3, 4, 5), EQUAL),
+    "4 + 3, X4, pieces": ((0, 1, 2, 3), (0, 4, 5), PIECES),
+    "4 + 6, pieces": ((0, 1, 2, 3), (0, 1, 2, 3, 4, 5), PIECES),
 }
-PAPER_SPLIT = "4 + 2"
 
 
 def run(progress: Callable[[float, str], None]) -> Report:
@@ -29,9 +31,10 @@ def run(progress: Callable[[float, str], None]) -> Report:
     rows = []
     for i, model in enumerate(MODELS):
         bound = {p: seconds(model, "facil", p, plain) for p in PROMPTS}
-        for j, (name, (compute, copy)) in enumerate(SPLITS.items()):
+        for j, (name, (compute, copy, split)) in enumerate(SPLITS.items()):
             progress((i + j / len(SPLITS)) / len(MODELS), f"{model}, {name}")
-            system = replace(plain, compute_cores=compute, copy_cores=copy)
+            threads = replace(plain.threads, copy_split=split)
+            system = replace(plain, compute_cores=compute, copy_cores=copy, threads=threads)
             for prompt in PROMPTS:
                 time_s = seconds(model, "double-buffering", prompt, system)
                 rows.append(

@@ -78,12 +78,14 @@ def run(progress: Callable[[float, str], None]) -> Report:
             source=BEYOND,
         ),
         Check(
-            quantity="double buffering slower than FACIL by",
+            quantity="double buffering lies between FACIL and online rearrangement",
             setting="bf16, prompt 64: K and V wait for quarters of a larger matrix than those of 3B",
-            ours=float(at.loc[("bf16", "double-buffering"), "over_facil_at_64_percent"]),
-            unit="%",
-            tolerance=Tolerance(low=2.5, high=19.0),
-            source="the paper's range for the smaller models at prompts 64 and 96",
+            ours=bool(
+                0
+                < at.loc[("bf16", "double-buffering"), "over_facil_at_64_percent"]
+                < at.loc[("bf16", "online-rearrangement"), "over_facil_at_64_percent"]
+            ),
+            source="as for the smaller models; the paper's 2.5 to 19 % are theirs",
         ),
     ]
     bars = frame.melt(

@@ -14,7 +14,7 @@ class PlatformSpec:
 
     dram, channels: the part and how many channels of it. pim, gpu, npu: "" for none.
     compute_cores: cores (numbers in the CPU's list) of the threads of products; copy_cores: of copy threads
-      beside them; none: the next two, or the last ones.
+      beside them; none: the next two, or the last ones. copy_split: see `Threads` in `pimsim.system`.
     host_mapping, pim_mapping: address maps as text; "" for bursts spread over channels and bank groups with
       hashed banks, and for a row whole in one bank.
     queue: requests of each direction that a channel's controller holds; beyond 32, writes wait until they
@@ -30,6 +30,7 @@ class PlatformSpec:
     channels: int
     compute_cores: tuple[int, ...]
     copy_cores: tuple[int, ...] = ()
+    copy_split: str = "dynamic"
     pim: str = ""
     gpu: str = ""
     npu: str = ""

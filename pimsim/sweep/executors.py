@@ -115,7 +115,7 @@ class LocalPool:
             job = None if broken else take(lane)
             if job is not None:
                 try:
-                    running[pool.submit(work, job, *rest)] = (job, lane)
+                    running[pool.submit(lane, work, job, *rest)] = (job, lane)
                 except BrokenProcessPool:
                     suspects.append(job)
                     broken = True
@@ -140,7 +140,7 @@ class LocalPool:
         began = time.monotonic()
         with _Pool(1, limits) as pool:
             try:
-                return job, pool.submit(work, job, limits, memo).result()
+                return job, pool.submit(0, work, job, limits, memo).result()
             except BrokenProcessPool:
                 if limits.timeout_s is not None and time.monotonic() - began > limits.timeout_s:
                     return job, Outcome(status="timeout", error=f"took longer than {limits.timeout_s:g} s")
@@ -148,29 +148,34 @@ class LocalPool:
 
 
 class _Pool:
-    """A pool whose processes end when it is left, whatever they do."""
+    """A process a lane, so that what it remembers of a point helps the next one of its lane. They end when it
+    is left, whatever they do."""
 
     def __init__(self, lanes: int, limits: Limits) -> None:
         self.before = set(multiprocessing.active_children())
-        self.pool = ProcessPoolExecutor(
-            lanes, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(list(sys.path),)
-        )
+        context = multiprocessing.get_context("spawn")
+        self.lanes = [
+            ProcessPoolExecutor(1, context, initializer=_begin, initargs=(list(sys.path),))
+            for _ in range(lanes)
+        ]
 
-    def submit(self, work: Work, job: Job, limits: Limits, memo: str | None) -> Future[Outcome]:
-        return self.pool.submit(_in_worker, work, job, limits, memo, code_digest())
+    def submit(self, lane: int, work: Work, job: Job, limits: Limits, memo: str | None) -> Future[Outcome]:
+        return self.lanes[lane].submit(_in_worker, work, job, limits, memo, code_digest())
 
     def __enter__(self) -> _Pool:
         return self
 
     def __exit__(self, kind: object, *problem: object) -> None:
         if kind is None:
-            self.pool.shutdown(wait=True, cancel_futures=True)
+            for lane in self.lanes:
+                lane.shutdown(wait=True, cancel_futures=True)
             return
         mine = set(multiprocessing.active_children()) - self.before
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        for lane in self.lanes:
+            lane.shutdown(wait=False, cancel_futures=True)
         for process in mine:
             process.kill()
-        self.pool.shutdown(wait=True)
+            process.join()
 
 
 def _begin(path: list[str]) -> None:
@@ -254,11 +259,15 @@ class Dask:
     ) -> Finished:
         running: dict[Any, tuple[Job, int]] = {}
         done = distributed.as_completed(with_results=False)
+        homes = sorted(client.nthreads()) or [None]  # a lane's worker, while it is there
 
         def feed(lane: int) -> None:
             job = take(lane)
             if job is not None:
-                future = client.submit(perform, work, job, *rest, code_digest(), pure=False)
+                future = client.submit(
+                    perform, work, job, *rest, code_digest(), pure=False,
+                    workers=homes[lane % len(homes)], allow_other_workers=True,
+                )  # fmt: skip
                 running[future] = (job, lane)
                 done.add(future)
 

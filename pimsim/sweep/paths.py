@@ -220,8 +220,9 @@ def _banks(system: System, banks: int) -> dict[str, Any]:
 
 
 def _copy_threads(system: System, count: int) -> dict[str, Any]:
-    free = [core for core in system.all_cores if core not in system.compute_cores]
-    order = free + [core for core in reversed(system.all_cores) if core not in free]
+    own = sorted(system.copy_cores, key=lambda core: core in system.compute_cores)
+    free = [core for core in system.all_cores if core not in (*system.compute_cores, *own)]
+    order = own + free + [core for core in reversed(system.all_cores) if core not in (*own, *free)]
     if not 1 <= count <= len(order):
         raise SpecError(f"cpu.copy_threads={count}; wanted 1 to the {len(order)} cores of {system.cpu.name}")
     return {"copy_cores": tuple(sorted(order[:count]))}
@@ -241,7 +242,8 @@ LEVERS: dict[str, Lever] = {
         sets=_banks,
     ),
     "cpu.copy_threads": Lever(
-        doc="copy threads: first on cores without a GEMM thread, then beside one, slowest cores first",
+        doc="copy threads: first on the machine's cores for them, then on cores without a GEMM thread, then "
+        "beside one, slowest cores first",
         kind=int,
         now=lambda system: len(system.copy_cores),
         sets=_copy_threads,

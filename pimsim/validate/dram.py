@@ -391,7 +391,7 @@ def _gap(config: ReferenceConfig, table: RuleTable, relation: str, first: str, t
         return None
     channel = engine.make_channels(1, config.cfg, table.first, table.rows, table.rings)
     whole_rank = ("PREA", "REFAB")
-    engine.issue(channel, 0, 0, CODE[first], 0, -1 if first in whole_rank else 0, -1, -1)
+    engine.put(channel, 0, 0, CODE[first], 0, -1 if first in whole_rank else 0, -1, -1)
     rank, bank = other // g.banks, -1 if then in whole_rank else other
     return max(1, int(engine.earliest(channel, 0, CODE[then], rank, bank)))
 

@@ -510,7 +510,7 @@ def test_a_configuration_in_our_terms():
         gaps = []
         for table in tables:
             channel = e.make_channels(1, config.cfg, table.first, table.rows, table.rings)
-            e.issue(channel, 0, 0, CODE[first], 0, 0, -1, -1)
+            e.put(channel, 0, 0, CODE[first], 0, 0, -1, -1)
             gaps.append(int(e.earliest(channel, 0, CODE[then], 0, bank)))
         if gaps[0] != gaps[1]:
             differ.add((first, then, bank, *gaps))

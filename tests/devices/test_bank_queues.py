@@ -532,7 +532,7 @@ def test_listed_pairs_have_their_distance(path):
             continue
         channel, at = config.channel(), other[pair["scope"]]
         first, then = CODE[pair["first"]], CODE[pair["then"]]
-        e.issue(channel, 0, 1000, first, 0, -1 if pair["first"] == "REFAB" else 0, -1, -1)
+        e.put(channel, 0, 1000, first, 0, -1 if pair["first"] == "REFAB" else 0, -1, -1)
         clock = e.earliest(channel, 0, then, at // g.banks, -1 if pair["then"] == "REFAB" else at)
         assert clock - 1000 == pair["cycles"], pair
         checked += 1
@@ -556,7 +556,7 @@ def test_other_bank_groups_may_be_further_away_than_the_own_one(tmp_path):
     config = read_config(changed(tmp_path, swap))
     for bank, wanted in ((0, 74), (1, 4), (4, 9), (15, 9)):
         channel = config.channel()
-        e.issue(channel, 0, 1000, CODE["ACT"], 0, 0, -1, -1)
+        e.put(channel, 0, 1000, CODE["ACT"], 0, 0, -1, -1)
         assert e.earliest(channel, 0, CODE["ACT"], 0, bank) == 1000 + wanted
 
 
@@ -569,7 +569,7 @@ def test_two_ranks(tmp_path):
     config = read_config(changed(tmp_path, add_rank))
     assert config.cfg[e.C_REFI] == 12480
     channel = config.channel()
-    e.issue(channel, 0, 1000, CODE["RD"], 0, 0, -1, -1)
+    e.put(channel, 0, 1000, CODE["RD"], 0, 0, -1, -1)
     assert e.earliest(channel, 0, CODE["RD"], 1, 16) == 1006
     address = np.array([0, 1 << 33], np.int64)
     run = config.run(np.zeros(2, np.int64), np.zeros(2, np.int64), address, 0, 10)

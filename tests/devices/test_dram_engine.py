@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from devices import entry
 
 from pimsim.devices import DramSpec, PimSpec, part, parts
 from pimsim.devices.dram import drive
@@ -103,11 +104,11 @@ def test_a_row_is_closed_when_its_read_is_over():
 )
 def test_read_to_precharge_is_the_burst_and_tRBTP(spec, bank, rank):
     channel = build(spec, QUIET, 1, part("lpddr5x-pim-8533", PimSpec))
-    e.issue(channel, 0, 100, CODE["RD"], 0, 0, 5, 0)
+    e.put(channel, 0, 100, CODE["RD"], 0, 0, 5, 0)
     assert e.earliest(channel, 0, CODE["PRE"], 0, 0) == 100 + bank
     assert e.earliest(channel, 0, CODE["PREA"], 0, -1) == 100 + rank
     channel = build(spec, QUIET, 1, part("lpddr5x-pim-8533", PimSpec))
-    e.issue(channel, 0, 100, CODE["MACAB"], 0, -1, 5, 0)
+    e.put(channel, 0, 100, CODE["MACAB"], 0, -1, 5, 0)
     assert e.earliest(channel, 0, CODE["PREA"], 0, -1) == 100 + rank
 
 
@@ -188,7 +189,7 @@ def test_every_pair_of_commands_waits_as_its_longest_rule_says(relation):
     fresh = build(PART, QUIET, 1, pim)
     for first in COMMANDS:
         channel = e.Channels(*(array.copy() for array in fresh))
-        e.issue(channel, 0, 100, CODE[first], 0, -1 if first in WHOLE_RANK else 0, 5, 0)
+        e.put(channel, 0, 100, CODE[first], 0, -1 if first in WHOLE_RANK else 0, 5, 0)
         for then in COMMANDS:
             bank = -1 if then in WHOLE_RANK else OTHER[relation]
             wait = distance(rules, relation, first, then)
@@ -209,7 +210,7 @@ def test_every_pair_of_commands_waits_as_its_longest_rule_says(relation):
 def test_four_activate_window(clocks, bank, allowed):
     channel = build(PART, QUIET, 1)
     for k, clock in enumerate(clocks):
-        e.issue(channel, 0, clock, CODE["ACT1"], 0, k % 4, 1, -1)
+        e.put(channel, 0, clock, CODE["ACT1"], 0, k % 4, 1, -1)
     assert e.earliest(channel, 0, CODE["ACT1"], bank // 16, bank) == allowed
 
 
@@ -225,12 +226,12 @@ def test_four_activate_window(clocks, bank, allowed):
 def test_the_scheduler_refuses_a_clock_before_and_accepts_at_the_clock(wanted, command, clock):
     channel = build(PART, QUIET, 1)
     for k, (_, write, bank, row, column) in enumerate(wanted):
-        assert e.accept(channel, 0, 0, write, bank, row, column, k) == -1
+        assert entry.accept(channel, 0, 0, write, bank, row, column, k) == -1
     out = np.zeros(3, np.int64)
     before = None
     for now in range(clock + 1):
         before = int(channel.counts[0, CODE[command]])
-        e.step(channel, 0, now, out)
+        entry.step(channel, 0, now, out)
         if now == clock - 1:
             assert channel.counts[0, CODE[command]] == before
     assert channel.counts[0, CODE[command]] == before + 1
@@ -244,11 +245,11 @@ def test_skipped_clocks_are_clocks_in_which_nothing_could_go():
     for every_clock in (True, False):
         channel = build(PART, Controller(refresh="per_bank"), 1, log_rows=1000)
         for k, (write, bank, row, column) in enumerate(wanted):
-            e.accept(channel, 0, 0, write, bank, row, column, k)
+            entry.accept(channel, 0, 0, write, bank, row, column, k)
         out = np.zeros(3, np.int64)
         now = 0
         while now < 4000:
-            following = e.step(channel, 0, now, out)
+            following = entry.step(channel, 0, now, out)
             now = now + 1 if every_clock else following
         logs.append(command_log(channel))
     assert len(logs[0]) > 100
@@ -315,7 +316,7 @@ def test_refresh_goes_on_without_requests():
     out = np.zeros(3, np.int64)
     now = 0
     while now < 100_000:
-        now = e.step(channel, 0, now, out)
+        now = entry.step(channel, 0, now, out)
     assert channel.counts[0, CODE["REFAB"]] == 2 * (100_000 // 4167)
 
 

@@ -201,7 +201,7 @@ def mutants(spec, log, every, rng):
     for k, (clock, command, rank, bank, row) in enumerate(zip(*fields, strict=True)):
         if k and e.earliest(channel, 0, command, rank, bank) == clock and clocks[k - 1] < clock:
             tight.append(k)
-        e.issue(channel, 0, clock, command, rank, bank, row, -1)
+        e.put(channel, 0, clock, command, rank, bank, row, -1)
     rng.shuffle(tight)
     for _ in range(every):
         chosen, later = [], []
@@ -335,7 +335,7 @@ def spacing(spec, table, relation, first, then):
     }[relation]
     cfg = configure(spec, Controller(refresh="none"))
     channel = e.make_channels(1, cfg, table.first, table.rows, table.rings)
-    e.issue(channel, 0, 0, CODE[first], 0, -1 if first == "REFAB" else 0, -1, -1)
+    e.put(channel, 0, 0, CODE[first], 0, -1 if first == "REFAB" else 0, -1, -1)
     return max(1, int(e.earliest(channel, 0, CODE[then], rank, -1 if then == "REFAB" else bank)))
 
 

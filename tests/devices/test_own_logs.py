@@ -310,7 +310,7 @@ def first_clocks(log, spec):
     fields = (log["clock"], log["command"].map(CODE), log["channel"], log["rank"], flat, log["row"])
     for k, (clock, command, c, rank, bank, row) in enumerate(zip(*fields, strict=True)):
         out[k] = e.earliest(channels, c, command, rank, bank)
-        e.issue(channels, c, clock, command, rank, bank, row, -1)
+        e.put(channels, c, clock, command, rank, bank, row, -1)
     return out
 
 

@@ -54,7 +54,7 @@ def traffic(channel, dram, seed, begin):
     clock = done.cycles + 200
     for rank in range(g.ranks):
         at = max(clock + rank, int(e.earliest(channel, 0, PREA, rank, -1)))
-        e.issue(channel, 0, at, PREA, rank, -1, -1, -1)
+        e.put(channel, 0, at, PREA, rank, -1, -1, -1)
     return clock + 200
 
 
@@ -79,7 +79,7 @@ def first_clocks(log, dram, pim):
     codes = log["command"].map(CODE)
     for k, (clock, command, bank, row) in enumerate(zip(log["clock"], codes, flat, log["row"], strict=True)):
         out[k] = e.earliest(channel, 0, command, 0, bank)
-        e.issue(channel, 0, clock, command, 0, bank, row, -1)
+        e.put(channel, 0, clock, command, 0, bank, row, -1)
     return out
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pimsim.devices import DramSpec, PimSpec, part, parts
@@ -289,6 +289,7 @@ def test_looking_ahead_never_costs_and_pays_where_banks_differ():
     batch=st.integers(1, 3), fences=st.booleans(), controller=st.sampled_from([QUIET, REFRESHED]),
     drive=st.sampled_from([{}, {"window": 1, "path_ns": 30}, {"window": 5, "path_ns": 70, "fence_ns": 90}]),
 )  # fmt: skip
+@example(name="hbm-pim-2000", rows=1281, cols=1, batch=1, fences=False, controller=REFRESHED, drive={})
 def test_skipping_periods_changes_nothing(name, rows, cols, batch, fences, controller, drive):
     pim = UNITS[name]
     dram, dtype = dram_of(pim), next(iter(pim.weight_dtypes))

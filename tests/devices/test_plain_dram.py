@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import plain_dram
+from devices import entry, plain_dram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,7 +125,7 @@ def test_both_schedulers_do_the_same_when_requests_come_together(data):
     column = np.arange(len(write))
     wanted = list(zip(write.tolist(), bank.tolist(), row.tolist(), column.tolist(), strict=True))
     together = data.draw(st.integers(1, 4))
-    assert crowd(e, cfg, table, wanted, together) == crowd(plain_dram, cfg, table, wanted, together)
+    assert crowd(entry, cfg, table, wanted, together) == crowd(plain_dram, cfg, table, wanted, together)
 
 
 def test_a_request_that_waits_for_ever_is_found():

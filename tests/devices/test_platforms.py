@@ -131,6 +131,14 @@ def test_a_board_from_a_file(tmp_path):
     assert board.peak_bytes_per_s / 1e9 == pytest.approx(25.6)
 
 
+def test_how_copies_are_shared_out(tmp_path):
+    text = 'base = "jetson-orin"\nname = "half"\nsource = "made up"\ncopy_split = "static"\n'
+    assert load_system(written(tmp_path, text)).threads.copy_split == "static"
+    assert load_system("jetson-orin").threads.copy_split == "dynamic"
+    phone = load_system("exynos2400")
+    assert (phone.copy_cores, phone.threads.copy_split) == ((0, 5), "static")
+
+
 def test_a_shipped_platform_and_what_differs(tmp_path):
     text = 'base = "jetson-orin"\nname = "half"\nsource = "made up"\nchannels = 8\n'
     board, orin = load_system(written(tmp_path, text)), load_system("jetson-orin")
@@ -144,6 +152,7 @@ def test_a_shipped_platform_and_what_differs(tmp_path):
         ("channels = 2", "channels = 3", "channels=3; wanted a power of two"),
         ("channels = 2", 'channels = "2"', r"board.toml:5: channels='2'; wanted a whole number"),
         ("channels = 2", "chanels = 2", r"board.toml:5: unknown key 'chanels'; did you mean 'channels'"),
+        ("channels = 2", 'channels = 2\ncopy_split = "statik"', "copy_split='statik'; did you mean 'static'"),
         ("[0, 1]", "[0, 99]", "compute_cores names core 99; jetson-orin-a78ae has 12 cores"),
         ('"jetson-orin-a78ae"', '"jetson-orin-a78"', "no CpuSpec named 'jetson-orin-a78'; did you mean"),
         ("base = ", "basis = ", "unknown key 'dram.basis'"),

@@ -126,6 +126,22 @@ def test_stepped_reads_agree_with_their_steady_rate(group, tolerance):
     assert rates == pytest.approx(wanted, rel=3 * tolerance)
 
 
+def test_the_rate_of_a_copy_is_that_of_its_whole_walk():
+    # A slab takes 30 to 50 refresh intervals, and how often rows close differs along it, not alike for both
+    # sources: what a cacheable source gains is compared over some slabs, step by step.
+    def copied(cacheable):
+        copy = host.swizzled_copy(
+            CPU, CPU.cores[5], PHONE.layout, 8192, 2048, 16, 0, 8, apart=4, cacheable_source=cacheable
+        )
+        bench = Bench(MEMORY)
+        number = bench.start(replace(copy, bursts=1 << 40), (0, 2**26, 2**27))
+        bench.advance(400 * 4167)
+        return alone(copy), bench.issued(number)
+
+    (slow, slow_stepped), (fast, fast_stepped) = copied(False), copied(True)
+    assert fast / slow == pytest.approx(fast_stepped / slow_stepped, rel=0.04)
+
+
 def test_a_bench_reports_the_end_of_each_stream_once():
     bench = Bench(MEMORY)
     short = bench.start(replace(reads(gap_ps=10_000.0), bursts=100), (0,))

@@ -98,7 +98,7 @@ def test_levers():
     assert (made.tck_fs, made.latencies_ck["RL"], made.latencies_ck["WL"]) == (1_250_000, 18, 9)
     assert made.timings == PHONE.dram.timings
     assert [changed(cpu__copy_threads=n).copy_cores for n in (1, 2, 3, 6)] == [
-        (4,), (4, 5), (3, 4, 5), (0, 1, 2, 3, 4, 5),
+        (5,), (0, 5), (0, 4, 5), (0, 1, 2, 3, 4, 5),
     ]  # fmt: skip
     made = changed(memory__banks=32).dram.geometry
     assert (made.banks, made.rows, made.rank_bytes) == (32, 2**15, PHONE.dram.geometry.rank_bytes)

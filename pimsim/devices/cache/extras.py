@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import compiled, inlined, inner
 from pimsim.devices.cache.state import (
     E_BURST,
     E_PART,
@@ -46,7 +46,7 @@ def _send(s: CacheArrays, k: int, core: int, i: int, line_bits: int) -> None:
     s.wc_line[core, last] = -1
 
 
-@compiled
+@inner
 def combine(s: CacheArrays, k: int, core: int, line: int, mask: int, line_bits: int) -> None:
     """One store of a write-combining region; a line that is whole leaves at once."""
     s.totals[T_WC_STORES] += 1
@@ -68,7 +68,7 @@ def combine(s: CacheArrays, k: int, core: int, line: int, mask: int, line_bits: 
         _send(s, k, core, at, line_bits)
 
 
-@compiled
+@inner
 def flush_line(s: CacheArrays, k: int, core: int, line: int, line_bits: int) -> None:
     """A load of a line that is being combined lets its stores go first."""
     for i in range(s.wc_line.shape[1]):
@@ -85,7 +85,7 @@ def drain(s: CacheArrays, k: int, line_bits: int) -> None:
             _send(s, k, core, 0, line_bits)
 
 
-@compiled
+@inner
 def next_lines(s: CacheArrays, core: int, line: int, looked: int, page_shift: int) -> int:
     """Fill `ahead` with (level, line) that the prefetchers ask for, the first to go last; how many."""
     found = 0
@@ -152,7 +152,7 @@ def _take(s: CacheArrays, row: int, line: int, ready: int) -> None:
         s.slot_line[row, q], s.slot_ready[row, q] = line, ready
 
 
-@compiled
+@inner
 def timed(s: CacheArrays, core: int, held: int, line: int, write: bool) -> None:
     """When a cacheable access can go and when it is done; held: the level that had the line."""
     now, depth = s.clock[core, K_NOW], s.depth[core]
@@ -185,7 +185,7 @@ def timed(s: CacheArrays, core: int, held: int, line: int, write: bool) -> None:
     s.clock[core, K_END] = max(s.clock[core, K_END], done)
 
 
-@compiled
+@inner
 def timed_nc(s: CacheArrays, core: int) -> None:
     """The same of a non-cacheable access, which goes to memory whatever it is."""
     row = len(s.counts) + core
@@ -197,7 +197,7 @@ def timed_nc(s: CacheArrays, core: int) -> None:
     s.clock[core, K_END] = max(s.clock[core, K_END], done)
 
 
-@compiled
+@inner
 def timed_prefetch(s: CacheArrays, core: int, level: int, held: int, line: int) -> None:
     """A prefetch takes an MSHR of its level until its line arrives from the level that held it."""
     wait = s.par[core, held, P_HIT_PS] if held < s.depth[core] else s.timing[Q_MEMORY_PS]

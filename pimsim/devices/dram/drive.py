@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import compiled, inner
 from pimsim.devices.dram.engine import (
     NEVER,
     X_LEFT,
@@ -93,7 +93,7 @@ def make_requesters(n: int, lut: NDArray[np.int64]) -> Requesters:
     )
 
 
-@compiled
+@inner
 def decode(lut: NDArray[np.int64], which: int, address: int) -> int:
     """Coordinates of a byte address packed as channel | bank << 8 | column << 20 | row << 36."""
     packed = 0
@@ -102,7 +102,7 @@ def decode(lut: NDArray[np.int64], which: int, address: int) -> int:
     return packed
 
 
-@compiled
+@inner
 def _return(g: Requesters, a: int, clock: int) -> None:
     """Note that one burst of requester `a` comes back at `clock`, in order."""
     st = g.state
@@ -113,7 +113,7 @@ def _return(g: Requesters, a: int, clock: int) -> None:
     st[a, S_WHEN] = min(st[a, S_WHEN], clock)
 
 
-@compiled
+@inner
 def _act(s: Channels, g: Requesters, a: int, t: int, wake: NDArray[np.int64]) -> int:
     """Let requester `a` do all it can at clock `t`; returns when to look at it again."""
     st, par, phase = g.state, g.par, g.phase

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import compiled, inner
 from pimsim.devices.dram.engine import (
     ALL_BANK,
     C_RANKS,
@@ -76,7 +76,7 @@ def decode_all(lut: NDArray[np.int64], address: NDArray[np.int64], packed: NDArr
         packed[i] = got
 
 
-@compiled
+@inner
 def _completed(h: Host, clock: int, latency: int) -> None:
     """Count a request that completes at `clock`; latency -1: a write."""
     at = h.at
@@ -110,11 +110,11 @@ def offer(
     at[H_OPEN] += n
     t, wake, outstanding, progress = at[H_CLOCK], at[H_WAKE], at[H_OUTSTANDING], at[H_PROGRESS]
     pending, out = h.pending, h.out
-    k = 0
+    k, full = 0, -2  # full: what X_LEFT was when a request was refused: until it changes the next is, too
     while True:
         if k == n and (more or (at[H_OPEN] == 0 and wake > at[H_LAST])):
             break
-        offered, refused = NEVER, False
+        offered = NEVER
         if k < n:
             if window:
                 p = 0
@@ -130,13 +130,14 @@ def offer(
                 for p in range(outstanding):
                     if pending[p] >= 0:
                         offered = min(offered, pending[p] + 1)
-            else:
+            elif s.scalar[0, X_LEFT] != full:
                 where = packed[k]
                 status = accept(
                     s, 0, t, write[k], where >> 8 & 4095, where >> 36, where >> 20 & 65535, first + k
                 )
-                refused = status == -2
-                if not refused:
+                if status == -2:
+                    full = s.scalar[0, X_LEFT]
+                else:
                     if keep:
                         accepted[k] = t
                     if status >= 0:
@@ -167,7 +168,7 @@ def offer(
                         if pending[p] == -1 - out[0]:
                             pending[p] = out[1]
                             break
-            if refused and s.scalar[0, X_LEFT] == t:  # there is room again
+            if s.scalar[0, X_LEFT] == t and full > -2:  # there may be room again
                 offered = min(offered, t + 1)
         nxt = min(wake, offered)
         if nxt >= NEVER:

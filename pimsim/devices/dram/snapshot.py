@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import compiled, inner
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram.drive import (
     MAX_LOOPS,
@@ -136,7 +136,7 @@ def index_of(g: Requesters, a: int, p: int) -> int:
     return index
 
 
-@compiled
+@inner
 def _request(s: Channels, c: int, t: int, slot: int, w: NDArray[np.int64], n: int) -> int:
     r = s.slots[c, slot]
     w[n] = r.age - s.scalar[c, X_AGE]
@@ -149,13 +149,13 @@ def _request(s: Channels, c: int, t: int, slot: int, w: NDArray[np.int64], n: in
     return n + 7
 
 
-@compiled
+@inner
 def _age(s: Channels, c: int, slot: int) -> int:
     """A name for a request, or for none."""
     return s.slots[c, slot].age - s.scalar[c, X_AGE] if slot >= 0 else NEVER
 
 
-@compiled
+@inner
 def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: int) -> int:
     """Words of a channel from place `n` on; returns the place after them."""
     x = s.scalar
@@ -237,7 +237,7 @@ def _channel(s: Channels, c: int, t: int, reach: int, w: NDArray[np.int64], n: i
     return n
 
 
-@compiled
+@inner
 def _rows(s: Channels, w: NDArray[np.int64], n: int) -> int:
     for c in range(s.scalar.shape[0]):
         for bank in range(s.open_row.shape[1]):
@@ -256,7 +256,7 @@ def _rows(s: Channels, w: NDArray[np.int64], n: int) -> int:
     return n
 
 
-@compiled
+@inner
 def _requester(g: Requesters, a: int, t: int, walks: NDArray[np.int64], w: NDArray[np.int64], n: int) -> int:
     """Words of a requester from place `n` on; returns the place after them."""
     st, par = g.state, g.par
@@ -289,7 +289,7 @@ def _requester(g: Requesters, a: int, t: int, walks: NDArray[np.int64], w: NDArr
     return n
 
 
-@compiled
+@inner
 def _totals(
     s: Channels, g: Requesters, running: NDArray[np.int64], t: int, w: NDArray[np.int64], n: int
 ) -> int:
@@ -348,7 +348,7 @@ def take(
     return k
 
 
-@compiled
+@inner
 def _same(memory: Memory, i: int, j: int) -> bool:
     at, w = memory.at, memory.words
     size = at[i, AT_ROWS] - at[i, AT_START]
@@ -360,7 +360,7 @@ def _same(memory: Memory, i: int, j: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def _find(memory: Memory, k: int) -> int:
     """An older snapshot with the same words as number `k`, or -1; `k` can be found from now on."""
     mask = memory.table.shape[0] - 1
@@ -373,7 +373,7 @@ def _find(memory: Memory, k: int) -> int:
     return -1
 
 
-@compiled
+@inner
 def _issued(g: Requesters, running: NDArray[np.int64]) -> int:
     bursts = 0
     for k in range(running.shape[0]):

@@ -239,7 +239,7 @@ class Bench:
         for rank, rows in enumerate(self.channels.open_row[c].reshape(self.config.spec.geometry.ranks, -1)):
             if (rows >= 0).any():
                 clock = max(clock, int(e.earliest(self.channels, c, PREA, rank, -1)))
-                e.issue(self.channels, c, clock, PREA, rank, -1, -1, -1)
+                e.put(self.channels, c, clock, PREA, rank, -1, -1, -1)
                 clock += 1
         return clock
 
@@ -303,8 +303,9 @@ def _bases(
 ) -> tuple[tuple[int, ...], int]:
     """Base addresses and offset at which stream `k` starts when rates are measured.
 
-    Streams of one kind that share a walk start `piece` iterations apart. Relative positions are spread
-    evenly and without repetition by multiples of the golden ratio.
+    Streams of one kind that share a walk start `piece` iterations apart. Positions in the walk, the first
+    stream's too, and relative positions are spread evenly and without repetition by multiples of the golden
+    ratio: a rate must not be that of the beginning of a walk.
     """
     stream = streams[k][0]
     mates = [i for i in range(k) if stream.piece and streams[i][0].kind == stream.kind]
@@ -313,7 +314,7 @@ def _bases(
     for p in range(len(stream.phases)):
         spread = int((alignment + 1) * (first * d.MAX_PHASES + p + 1) * 0.618034 * 4096) % 4096
         bases.append((first * d.MAX_PHASES + p) * CANONICAL_STRIDE + spread * 2 * burst_bytes)
-    drift = int((alignment + 1) * len(mates) * 0.618034 * 1024) % 1024
+    drift = int((alignment + 1) * (len(mates) + 1) * 0.618034 * 1024) % 1024 if stream.piece else 0
     return tuple(bases), len(mates) * stream.piece + drift
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import compiled, inner
 from pimsim.devices.dram.engine import (
     ALL_BANK,
     C_BANKS,
@@ -44,6 +44,7 @@ from pimsim.devices.pim.repeat import (
     look,
     move,
     no_repeats,
+    rows_come_again,
     same,
 )
 from pimsim.devices.rules import (
@@ -107,7 +108,7 @@ def pair_waits(table: RuleTable) -> NDArray[np.int64]:
     return waits
 
 
-@compiled
+@inner
 def _is_row(command: int) -> bool:
     return command in (ACTAB, PREA, ACT1, PRE)
 
@@ -151,7 +152,7 @@ def _arrange(
     return nr, nc
 
 
-@compiled
+@inner
 def _refresh(
     s: Channels, c: int, t: int, open_row: NDArray[np.int64], by: NDArray[np.int64],
     whole: NDArray[np.int64], staggered: bool, turn: int,
@@ -245,7 +246,7 @@ def run_program(
     )  # fmt: skip
 
 
-@compiled
+@inner
 def _book(
     booked: NDArray[np.int64], kind: NDArray[np.int64], waits: NDArray[np.int64], before: int, command: int,
     gap: int, host: int, fence: int, refresh: int, rows: int,
@@ -319,13 +320,22 @@ def _run(
                 if times <= 0 or not same(repeats, slot, then):
                     continue
                 here, back = columns[ic], columns[ic] - columns[repeats.first_column[block - period]]
+                rows_each = ir - repeats.rows[then]
+                columns_each = ic - repeats.first_column[block - period]
+                while times > 0 and not rows_come_again(
+                    program, rows, need, ir, times * rows_each, rows_each, back, columns_each
+                ):
+                    times -= 1
+                    until -= period
+                if times == 0:
+                    continue
                 if not comes_again(program, here, columns[repeats.first_column[until]], back):
                     continue
                 move(s, c, times * took, done)
                 t += times * took
                 last_done += times * took
                 begin_column += times * took
-                ir += times * (ir - repeats.rows[then])
+                ir += times * rows_each
                 ic = repeats.first_column[until]
                 for k in range(s.counts.shape[1]):
                     s.counts[c, k] += times * (s.counts[c, k] - repeats.issued[then, k])

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled
+from pimsim.compiled import inner
 from pimsim.devices.dram.engine import X_LAST, X_NEXT_REF, Channels
 
 MOST_BLOCKS = 12
@@ -115,7 +115,7 @@ def _block_hashes(fields: Ints, starts: Ints) -> NDArray[np.uint64]:
         return np.asarray((sums[ends] - sums[starts]) * back[starts], np.uint64)
 
 
-@compiled
+@inner
 def comes_again(program: Ints, first: int, last: int, back: int) -> bool:
     """Whether commands `first` .. `last` - 1 equal those `back` before in all that their time depends on."""
     for k in range(first, last):
@@ -125,7 +125,27 @@ def comes_again(program: Ints, first: int, last: int, back: int) -> bool:
     return True
 
 
-@compiled
+@inner
+def rows_come_again(
+    program: Ints, rows: Ints, need: Ints, ir: int, ahead: int, each: int, back: int, columns: int
+) -> bool:
+    """Whether row commands `ir` .. `ir` + `ahead` equal those `each` before, come `back` commands after them
+    and wait for a column command `columns` later.
+
+    Rows are opened ahead of the columns that need them, so some of these belong to later blocks than those
+    that come again; the last one is not issued, but might be if it were another.
+    """
+    for j in range(ir, min(ir + ahead + 1, rows.shape[0])):
+        k, was = rows[j], rows[j - each]
+        if k - was != back or (need[k] > 0 and need[k] - need[was] != columns):
+            return False
+        for field in (G_COMMAND, G_RANK, G_BANK, G_FENCE):
+            if program[k, field] != program[was, field]:
+                return False
+    return True
+
+
+@inner
 def look(
     s: Channels, c: int, t: int, r: Repeats, block: int, ir: int, booked: Ints, lost: Ints, fence: int,
     done: Ints, at: int, last_done: int, since_column: int, before: int, refresh_ck: int, row_commands: int,
@@ -177,7 +197,7 @@ def look(
     return slot
 
 
-@compiled
+@inner
 def same(r: Repeats, a: int, b: int) -> bool:
     """Whether two looks saw the same."""
     for k in range(r.state.shape[1]):  # noqa: SIM110 (compiled)
@@ -186,7 +206,7 @@ def same(r: Repeats, a: int, b: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def move(s: Channels, c: int, clocks: int, done: Ints) -> None:
     """Let time pass in which the same happens again."""
     for k in range(s.ready.shape[1]):
@@ -204,4 +224,14 @@ def move(s: Channels, c: int, clocks: int, done: Ints) -> None:
     s.scalar[c, X_LAST] += clocks
 
 
-__all__ = ["MOST_BLOCKS", "Repeats", "comes_again", "find_repeats", "look", "move", "no_repeats", "same"]
+__all__ = [
+    "MOST_BLOCKS",
+    "Repeats",
+    "comes_again",
+    "find_repeats",
+    "look",
+    "move",
+    "no_repeats",
+    "rows_come_again",
+    "same",
+]

@@ -8,6 +8,7 @@ commands and PIM commands all use the same table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,11 @@ def _codes(rule: Rule, names: tuple[str, ...]) -> list[int]:
 
 def compile_rules(rules: list[Rule]) -> RuleTable:
     """Arrange rules by their `after` command; of several plain rules for one pair the longest wins."""
+    return _compile_rules(tuple(rules))
+
+
+@lru_cache(maxsize=64)
+def _compile_rules(rules: tuple[Rule, ...]) -> RuleTable:
     plain: dict[tuple[int, int, int, int], int] = {}
     rings: list[tuple[int, int, int]] = []
     by_ring: dict[int, list[tuple[int, int, int]]] = {}

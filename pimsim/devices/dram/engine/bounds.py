@@ -8,7 +8,7 @@ between reads and writes. NEVER: not before such a thing. Bounds are of requests
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import inlined, inner
 from pimsim.devices.dram.engine.state import (
     BANK_SCOPE,
     C_BUSES,
@@ -21,7 +21,9 @@ from pimsim.devices.dram.engine.state import (
     RANK_SCOPE,
     SID_SCOPE,
     X_COLUMN_AT,
+    X_OPENED,
     X_OWED_BANK,
+    X_READS,
     X_ROW_AT,
     X_WRITE_MODE,
     Channels,
@@ -83,13 +85,24 @@ def renew(s: Channels, c: int, bank: int) -> None:
     x[c, X_ROW_AT] = min(x[c, X_ROW_AT], row)
 
 
-@compiled
-def renew_all(s: Channels, c: int) -> None:
-    """`renew` of all banks: another queue is served."""
-    s.scalar[c, X_COLUMN_AT] = NEVER
-    s.scalar[c, X_ROW_AT] = NEVER
-    for bank in range(s.banks.shape[1]):
-        renew(s, c, bank)
+@inner
+def change_mode(s: Channels, c: int) -> None:
+    """Serve writes from now on instead of reads, or the other way round: other requests have bounds now.
+
+    Those of banks of which no request waits in the queue that is served may stay as they are.
+    """
+    x = s.scalar
+    write = 1 - x[c, X_WRITE_MODE]
+    x[c, X_WRITE_MODE] = write
+    x[c, X_ROW_AT] = NEVER
+    soonest = NEVER
+    for k in range(index(x[c, X_OPENED])):
+        soonest = min(soonest, s.banks[c, index(s.opened[c, k])].opened_bound)
+    x[c, X_COLUMN_AT] = soonest
+    if x[c, X_READS + write]:
+        for bank in range(s.banks.shape[1]):
+            if s.row_turn[c, write, bank] < NEVER or s.lists[c, 2 * bank + write].hit >= 0:
+                renew(s, c, bank)
 
 
 @inlined

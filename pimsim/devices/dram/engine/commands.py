@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined
+from pimsim.compiled import compiled, inlined, inner
 from pimsim.devices.dram.engine.bounds import renew
 from pimsim.devices.dram.engine.queues import reclassify
 from pimsim.devices.dram.engine.state import (
@@ -68,7 +68,7 @@ def earliest(s: Channels, c: int, command: int, rank: int, bank: int) -> int:
     return t
 
 
-@compiled
+@inner
 def earliest_same_bank(s: Channels, c: int, rank: int, bank: int) -> int:
     """`earliest` of a refresh of `bank`, of the first bank group, and its likes in the other groups."""
     t = 0
@@ -125,7 +125,7 @@ def _count_in_rings(s: Channels, c: int, t: int, command: int, rank: int, bank: 
                     s.ready[c, k] = max(s.ready[c, k], oldest + s.ring_rows[r].wait)
 
 
-@compiled
+@inner
 def _write_log(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
     k = s.log_used[0]
     if k < s.log.shape[0]:
@@ -141,7 +141,7 @@ def _write_log(s: Channels, c: int, t: int, command: int, rank: int, bank: int, 
     s.log_used[0] = k + 1
 
 
-@compiled
+@inner
 def _issue_to_rank(s: Channels, c: int, t: int, command: int, rank: int, row: int) -> None:
     """What `issue` does of a command to all banks of a rank."""
     for r in range(s.kept_first[command], s.kept_first[command + 1]):
@@ -186,7 +186,7 @@ def _issue_to_bank(s: Channels, c: int, t: int, command: int, rank: int, bank: i
         scope += 1
 
 
-@compiled
+@inner
 def _issue_to_same_banks(s: Channels, c: int, t: int, command: int, rank: int, bank: int) -> None:
     """Apply the rules of a command to the bank and its likes in the other bank groups."""
     for group in range(s.cfg[C_GROUPS]):
@@ -237,3 +237,9 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         renew(s, c, index(bank))
     if cfg[C_LOG]:
         _write_log(s, c, t, command, rank, bank, row, col)
+
+
+@compiled
+def put(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
+    """`issue`, for callers in Python."""
+    issue(s, c, t, command, rank, bank, row, col)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
-from pimsim.devices.dram.engine.bounds import renew
+from pimsim.devices.dram.engine.bounds import change_mode, renew
 from pimsim.devices.dram.engine.state import (
     C_HIGH,
     C_LOW,
@@ -21,9 +21,11 @@ from pimsim.devices.dram.engine.state import (
     NEVER,
     X_AGE,
     X_FREE,
+    X_LAST,
     X_LAST_READ,
     X_LEFT,
     X_LOOK,
+    X_MAINT_LEN,
     X_READ_HITS,
     X_READS,
     X_WRITE_MODE,
@@ -92,6 +94,17 @@ def is_mode_due(s: Channels, c: int) -> bool:
 
 
 @inlined
+def settle(s: Channels, c: int, t: int) -> None:
+    """Before clock `t` is looked at: with nothing waiting, writes are served from the clock after the last
+    command on. No step is worth making for that alone."""
+    x = s.scalar
+    if x[c, X_READS] or x[c, X_WRITE_MODE] or x[c, X_WRITES]:
+        return
+    if t > x[c, X_LAST] + 1 and x[c, X_MAINT_LEN] == 0 and s.cfg[C_UNIFIED] == 0:
+        change_mode(s, c)
+
+
+@inlined
 def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
     """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
 
@@ -99,6 +112,7 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     order; a write to an address that already waits is merged with it.
     """
     x = s.scalar
+    settle(s, c, t)
     bank = index(bank)
     queue = 1 if write and s.cfg[C_UNIFIED] == 0 else 0
     if x[c, X_WRITES]:

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled, inlined
-from pimsim.devices.dram.engine.bounds import data_command, kept_earliest, look_at_all, renew_all
+from pimsim.compiled import inlined, inner
+from pimsim.devices.dram.engine.bounds import change_mode, data_command, kept_earliest, look_at_all
 from pimsim.devices.dram.engine.commands import earliest, earliest_same_bank, issue
-from pimsim.devices.dram.engine.queues import is_mode_due, leave, take_out
+from pimsim.devices.dram.engine.queues import is_mode_due, leave, settle, take_out
 from pimsim.devices.dram.engine.state import (
     ALL_BANK,
     ANY,
@@ -103,7 +103,7 @@ def _half_clock(s: Channels, c: int, when: int, command: int, rank: int, bank: i
     return when
 
 
-@compiled
+@inner
 def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) -> None:
     x = s.scalar
     at = (x[c, X_MAINT_HEAD] + x[c, X_MAINT_LEN]) % s.maint.shape[1]
@@ -114,7 +114,7 @@ def _enter_maintenance(s: Channels, c: int, command: int, rank: int, bank: int) 
     x[c, X_MAINT_AT] = 0
 
 
-@compiled
+@inner
 def _enter_refresh(s: Channels, c: int) -> None:
     """Move one refresh of every rank into the maintenance queue."""
     cfg, x = s.cfg, s.scalar
@@ -135,7 +135,7 @@ def _is_busy(s: Channels, c: int) -> bool:
     return x[c, X_READS] > 0 or x[c, X_WRITES] > 0 or x[c, X_OPENED] != 0 or x[c, X_CAS_SLOT] >= 0
 
 
-@compiled
+@inner
 def _refresh_due(s: Channels, c: int, t: int) -> None:
     """Move refreshes whose time has come (clocks k x interval - 1) into the maintenance queue.
 
@@ -150,7 +150,7 @@ def _refresh_due(s: Channels, c: int, t: int) -> None:
         x[c, X_NEXT_REF] += s.cfg[C_REFI]
 
 
-@compiled
+@inner
 def _choose_maintenance(s: Channels, c: int) -> tuple[int, int, int]:
     """(command, rank, bank) that the oldest refresh needs next; command -1 while it must not go."""
     head = s.scalar[c, X_MAINT_HEAD]
@@ -286,24 +286,24 @@ def _choose_hit(s: Channels, c: int, t: int, p: Any) -> int:
 
 
 @inlined
-def _raise_column_bounds(s: Channels, c: int, t: int) -> None:
-    """A data command went out at clock `t`: raise the bounds of those that have to wait for it now.
+def _raise_column_bounds(s: Channels, c: int, nxt: int) -> None:
+    """A data command went out: raise the bounds of those that have to wait for it now.
 
-    This saves a step in the next clock, in which nothing could go.
+    This saves a step at `nxt`, the next clock of data commands, in which nothing could go.
     """
     x = s.scalar
     soonest = NEVER
     for k in range(index(x[c, X_OPENED])):
         bank = index(s.opened[c, k])
         b = s.banks[c, bank]
-        if b.opened_bound <= t + 1:
+        if b.opened_bound <= nxt:
             b.opened_bound = kept_earliest(s, c, data_command(s, c, index(b.owner), bank), bank)
         soonest = min(soonest, b.opened_bound)
     write = index(x[c, X_WRITE_MODE])
     for k in range(index(x[c, X_READ_HITS + write])):
         bank = index(s.hit_bank[c, write, k])
         b = s.banks[c, bank]
-        if b.hit_bound <= t + 1:
+        if b.hit_bound <= nxt:
             slot = index(s.lists[c, 2 * bank + write].hit)
             b.hit_bound = kept_earliest(s, c, data_command(s, c, slot, bank), bank)
         soonest = min(soonest, b.hit_bound)
@@ -373,7 +373,7 @@ def _choose_row(s: Channels, c: int, t: int, p: Any) -> None:
         s.row_bound[c, bank] = when
 
 
-@compiled
+@inner
 def _choose_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> int:
     """Choose what the oldest request needs; nothing while a row is open for one that has left its queue.
 
@@ -404,7 +404,7 @@ def _choose_oldest(s: Channels, c: int, t: int, kind: int, p: Any) -> int:
     return when
 
 
-@compiled
+@inner
 def _choose_refresh(s: Channels, c: int, t: int, p: Any) -> None:
     """Choose the next command of the maintenance queue if it may go now."""
     do, rank, bank = _choose_maintenance(s, c)
@@ -443,8 +443,7 @@ def _choose(s: Channels, c: int, t: int, kind: int, p: Any) -> None:
             _choose_refresh(s, c, t, p)
     else:
         if is_mode_due(s, c):
-            x[c, X_WRITE_MODE] = 1 - x[c, X_WRITE_MODE]
-            renew_all(s, c)
+            change_mode(s, c)
             look = on_time and x[c, X_COLUMN_AT] <= t
         if cfg[C_ORDER] == IN_ORDER:
             soonest = _choose_oldest(s, c, t, kind, p)
@@ -540,12 +539,23 @@ def _act(s: Channels, c: int, t: int, kind: int, out: NDArray[np.int64]) -> None
     x[c, X_MAINT_AT] = 0
     if cfg[C_ORDER] == IN_ORDER:
         look_at_all(s, c)
-    elif x[c, X_COLUMN_AT] <= t + 1 and (command in (RD, WR, RDA, WRA)):
-        _raise_column_bounds(s, c, t)
+    elif command in (RD, WR, RDA, WRA):
+        nxt = t + 2 if cfg[C_BUSES] == HALF_CLOCK else t + 1
+        if x[c, X_COLUMN_AT] <= nxt:
+            _raise_column_bounds(s, c, nxt)
     if source == FROM_MAINTENANCE and command == s.maint[c, x[c, X_MAINT_HEAD], 0]:
         x[c, X_MAINT_HEAD] = (x[c, X_MAINT_HEAD] + 1) % s.maint.shape[1]
         x[c, X_MAINT_LEN] -= 1
         look_at_all(s, c)
+
+
+@inlined
+def _may_act(s: Channels, c: int, t: int, kind: int) -> bool:
+    """Whether one of two buses is worth a look."""
+    x = s.scalar
+    if x[c, X_COLUMN_AT if kind == COLUMN else X_ROW_AT] <= t or s.cfg[C_ORDER] == IN_ORDER:
+        return True
+    return x[c, X_MAINT_LEN] > 0 or x[c, X_OWED_BANK] >= 0 or x[c, X_CAS_SLOT] >= 0 or is_mode_due(s, c)
 
 
 @inlined
@@ -559,7 +569,7 @@ def _next_look(s: Channels, c: int, t: int) -> int:
     at = x[c, X_COLUMN_AT]
     if x[c, X_MAINT_LEN]:
         at = min(at, x[c, X_MAINT_AT])
-    elif is_mode_due(s, c):
+    elif (x[c, X_READS] or x[c, X_WRITES]) and is_mode_due(s, c):
         return t + 1
     else:
         at = min(at, x[c, X_ROW_AT])
@@ -568,7 +578,7 @@ def _next_look(s: Channels, c: int, t: int) -> int:
     return max(t + 1, min(at, x[c, X_NEXT_REF]))
 
 
-@compiled
+@inner
 def _close_capped(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that has served its cap of accesses and may close; the next such clock.
 
@@ -585,7 +595,7 @@ def _close_capped(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@compiled
+@inner
 def _close_unused(s: Channels, c: int, t: int) -> int:
     """Queue a precharge of each bank that no waiting request hits and none has used for C_TIMEOUT clocks."""
     nxt = NEVER
@@ -602,7 +612,7 @@ def _close_unused(s: Channels, c: int, t: int) -> int:
     return nxt
 
 
-@compiled
+@inner
 def _is_queued(s: Channels, c: int, command: int, bank: int) -> bool:
     for k in range(s.scalar[c, X_MAINT_LEN]):
         at = (s.scalar[c, X_MAINT_HEAD] + k) % s.maint.shape[1]
@@ -623,6 +633,7 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
     if x[c, X_LAST] >= t:  # a request may arrive in a clock whose command is out already
         return x[c, X_LAST] + 1
     x[c, X_LOOK] = 0
+    settle(s, c, t)
     if x[c, X_NEXT_REF] <= t:
         _refresh_due(s, c, t)
     if x[c, X_POSTPONED] and x[c, X_MAINT_LEN] == 0 and not _is_busy(s, c):
@@ -633,7 +644,8 @@ def step(s: Channels, c: int, t: int, out: NDArray[np.int64]) -> int:
         nxt = min(nxt, _close_unused(s, c, t))
     kind = ANY if cfg[C_BUSES] == ONE_BUS else COLUMN
     while True:  # one pass, or two of one piece of code
-        _act(s, c, t, kind, out)
+        if kind == ANY or _may_act(s, c, t, kind):
+            _act(s, c, t, kind, out)
         if kind != COLUMN:
             break
         kind = ROW

@@ -6,6 +6,7 @@ every number in it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,7 +208,7 @@ def make_channels(
     rings = rings.copy()
     rings[:, 0] = [_scope(scope, ranks, sids) for scope in rings[:, 0].tolist()]
     column, kept_first, kept, late_first, late, marks, ring_first, ring_rows = _arrange(
-        first, rows, ranks, sids
+        first.tobytes(), rows.tobytes(), ranks, sids
     )
     rank = b // (groups * per_group)
     place = [
@@ -275,10 +276,11 @@ def _scope(scope: int, ranks: int, sids: int) -> int:
     return CHANNEL_SCOPE if scope == RANK_SCOPE and ranks == 1 else scope
 
 
-def _arrange(
-    first: NDArray[np.int64], rows: NDArray[np.int64], ranks: int, sids: int
-) -> tuple[NDArray[Any], ...]:
+@lru_cache(maxsize=64)
+def _arrange(first_bytes: bytes, rows_bytes: bytes, ranks: int, sids: int) -> tuple[NDArray[Any], ...]:
     """Rules as the scheduler walks them: see `Channels`. Rules that another one implies are left out."""
+    first = np.frombuffer(first_bytes, np.int64)
+    rows = np.frombuffer(rows_bytes, np.int64).reshape(-1, 5)
     plain: dict[tuple[int, int], dict[tuple[int, int], int]] = {}  # (after, before): {(scope, sibling): wait}
     windowed: list[tuple[int, int, int, int]] = []  # after, ring, before, wait
     for after in range(N_COMMANDS):
