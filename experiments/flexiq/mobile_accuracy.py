@@ -12,8 +12,9 @@ from experiments.face.orl import package_folder
 from experiments.flexiq.setting import PAPER
 from pimsim.checks import Check, Tolerance
 from pimsim.errors import PimsimError
+from pimsim.quant.calibration import calibrate
 from pimsim.quant.integer import MixedNetwork, channels_of, run_int4, stream_errors
-from pimsim.quant.network import Network, Node, Pool, calibrate
+from pimsim.quant.network import Network, Node, Pool
 from pimsim.quant.plan import RATIOS
 from pimsim.quant.select import greedy
 from pimsim.report.curves import line_chart
