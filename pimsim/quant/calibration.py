@@ -155,7 +155,9 @@ def mean_errors(node: Node, calibration: Calibration, layer: LoweredLayer) -> Ar
     low_mean = mean
     if layer.activation_shift is not None:
         counts, table = calibration.counts[node.name], code_table(signed=not node.relu)
-        change = (counts * (table[layer.activation_shift] - table[UNCHANGED])).sum(axis=1) / counts.sum(axis=1)
+        change = (counts * (table[layer.activation_shift] - table[UNCHANGED])).sum(axis=1) / counts.sum(
+            axis=1
+        )
         low_mean = mean + change[:, None, None] * calibration.inside[node.name]
     errors: Array = (layer.low_codes * low_mean - layer.weights.codes * mean).sum(axis=(2, 3))
     return errors

@@ -52,7 +52,7 @@ class MixedNetwork:
 
     Weights have a scale an output channel, activations one a tensor, unsigned after a ReLU. Positions of
     activations: `reaches` of the calibration; dynamic: of each input (picture) itself; plain: the top four
-    bits, of weights too. The mean error to expect is taken off each layer's sums, if the calibration knows it.
+    bits, of weights too. The mean error to expect is taken off each layer's sums if the calibration has it.
     keep: layers that stay at 8 bits whatever is chosen.
     """
 

@@ -195,7 +195,7 @@ def convolve(
 def taps(
     values: NDArray[Any], kernel: tuple[int, ...], stride: int, padding: int | tuple[int, int]
 ) -> Iterator[NDArray[Any]]:
-    """(B, P, Q, C) what lies under each of the R x S positions of a kernel, row by row; values (B, C, H, W)."""
+    """(B, P, Q, C) of values (B, C, H, W): what lies under each of the R x S kernel positions, row by row."""
     before, after = (padding, padding) if isinstance(padding, int) else padding
     padded = np.pad(np.moveaxis(values, 1, -1), ((0, 0), (before, after), (before, after), (0, 0)))
     r, s = kernel

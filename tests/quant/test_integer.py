@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pimsim.errors import SpecError
 from pimsim.quant.bits import lowering, mixed_conv
-from pimsim.quant.integer import MixedNetwork, may_lower, stream_errors
 from pimsim.quant.calibration import Calibration, calibrate
+from pimsim.quant.integer import MixedNetwork, may_lower, stream_errors
 from pimsim.quant.network import (
     EXACT_TERMS,
     Network,
