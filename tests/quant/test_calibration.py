@@ -175,3 +175,30 @@ def test_errors_to_expect_are_near_those_measured(plain):
 def test_errors_need_counts():
     with pytest.raises(SpecError, match="layer head: this calibration has no counts"):
         expected_errors(LAYERS["head"], CALIBRATION.peaks_only, 4)
+
+
+@pytest.mark.extra
+def test_real_weights_err_less_with_effective_bits_once_their_mean_is_taken_back():
+    pytest.importorskip("face_recognition_models", exc_type=ImportError)
+    from experiments.face.dlib_model import as_inputs
+    from experiments.face.orl import network
+
+    dlib = network()
+    rng = np.random.default_rng(0)
+    # Blurred noise: eight pictures to calibrate with, four others to look at.
+    coarse = rng.integers(0, 256, (12, 10, 10, 3)).astype(np.uint8)
+    inputs = as_inputs(coarse.repeat(15, axis=1).repeat(15, axis=2))
+    calibration, others = calibrate(dlib, inputs[:8]), inputs[8:]
+    exact = dlib.run(others)
+    whole = {name: np.ones(width, bool) for name, width in dlib.widths.items()}
+
+    def error(seen, plain):
+        mixed = MixedNetwork(dlib, seen, plain=plain, keep=("fc",))
+        return float(np.square(mixed.run(others, whole) - exact).mean())
+
+    effective, plain = error(calibration, False), error(calibration, True)
+    assert effective < plain < error(calibration.peaks_only, True)
+    for how in (False, True):  # rounding half up: half a code a weight, whatever the lowering
+        layers = [lower_layer(node, calibration, 4, plain=how) for node in dlib.layers]
+        means = [float((layer.low_codes - layer.weights.codes).mean()) for layer in layers]
+        assert 0.35 < np.mean(means) < 0.5
