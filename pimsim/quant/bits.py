@@ -93,7 +93,9 @@ def quantise_weights(weights: NDArray[np.floating], *, bits: int = 8) -> Quantis
 def quantise(values: NDArray[np.floating], scale: float, *, signed: bool, bits: int = 8) -> NDArray[np.int64]:
     """Codes of activations at one scale; they saturate."""
     top = (1 << (bits - 1)) - 1 if signed else (1 << bits) - 1
-    codes: NDArray[np.int64] = np.clip(np.rint(values / scale), -top if signed else 0, top).astype(np.int64)
+    held = values / scale
+    np.rint(held, out=held)
+    codes: NDArray[np.int64] = np.clip(held, -top if signed else 0, top, out=held).astype(np.int64)
     return codes
 
 

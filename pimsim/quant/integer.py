@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.quant.bits import Lowering, group_peaks, lowered, lowering, quantise, quantise_weights, shift_of
-from pimsim.quant.network import Array, Calibration, Network, Node, batches, convolve, forward
-from pimsim.quant.select import Choice, estimated_errors
+from pimsim.quant.bits import group_peaks, quantise, quantise_weights, shift_of
+from pimsim.quant.calibration import (
+    UNCHANGED,
+    Calibration,
+    code_table,
+    expected_errors,
+    lower_layer,
+    mean_errors,
+)
+from pimsim.quant.network import Array, Network, Node, batches, convolve, forward
+from pimsim.quant.select import Choice
 
 Low = Mapping[str, NDArray[np.bool_]]
 
@@ -18,20 +26,34 @@ Low = Mapping[str, NDArray[np.bool_]]
 @dataclass(frozen=True)
 class _Layer:
     """What a layer's products need, made once. codes, low_codes: (N, C, R, S) weights as they are and in
-    effective bits, as floats that hold integers."""
+    effective bits, floats that hold integers. shift: (C,) of activations, None if dynamic. excess: (N, C)
+    mean error of the sums for each channel in 4 bits."""
 
     codes: NDArray[np.float32]
     low_codes: NDArray[np.float32]
     scale: Array
     input_scale: float
-    how: Lowering
+    shift: NDArray[np.int64] | None
+    excess: Array
+
+
+@dataclass(frozen=True)
+class _Lowered:
+    """A layer with some of its channels in 4 bits: its weights, which channels, and what is taken off each
+    output's sum: the mean error, a whole number as accumulators are."""
+
+    weights: NDArray[np.float32]
+    low: NDArray[np.bool_]
+    excess: Array
 
 
 class MixedNetwork:
     """A network with INT8 layers, any input channels of which may be computed in 4 bits.
 
-    Weights have a scale an output channel, activations one a tensor, unsigned after a ReLU. dynamic, plain:
-    see `pimsim.quant.bits.lowering`. keep: layers that stay at 8 bits whatever is chosen.
+    Weights have a scale an output channel, activations one a tensor, unsigned after a ReLU. Positions of
+    activations: `reaches` of the calibration; dynamic: of each input (picture) itself; plain: the top four
+    bits, of weights too. The mean error to expect is taken off each layer's sums if the calibration has it.
+    keep: layers that stay at 8 bits whatever is chosen.
     """
 
     def __init__(
@@ -49,27 +71,38 @@ class MixedNetwork:
         self._layers = {
             node.name: _layer(node, calibration, group, dynamic, plain) for node in network.layers
         }
+        self._tables = {signed: code_table(signed).astype(np.float32).ravel() for signed in (False, True)}
 
-    def run(self, inputs: Array, low: Low | None = None, batch: int = 32) -> Array:
+    def run(self, inputs: Array, low: Low | None = None, batch: int = 8) -> Array:
         """Outputs (B, N). low: stream -> (C,) bool, the channels that its readers compute in 4 bits."""
-        chosen = low or {}
-        weights: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_] | None]] = {}
-        for node in self.network.layers:
-            mask = chosen.get(self._streams[node.reads]) if may_lower(node, self.keep) else None
-            held = self._layers[node.name]
-            mixed = held.codes if mask is None else np.where(mask[:, None, None], held.low_codes, held.codes)
-            weights[node.name] = (mixed, mask)
+        lowered = {node.name: self._lowered(node, low or {}) for node in self.network.layers}
 
         def product(node: Node, values: Array) -> Array:
-            held = self._layers[node.name]
-            mixed, mask = weights[node.name]
+            held, four = self._layers[node.name], lowered[node.name]
             codes = quantise(values, held.input_scale, signed=not node.relu)
-            if mask is not None and mask.any():
-                codes[:, mask] = _lowered_inputs(codes, held.how)[:, mask]
-            sums = convolve(codes.astype(np.float32), mixed, node.stride, node.padding, node.groups)
-            return np.asarray(sums * (held.input_scale * held.scale)[None, :, None, None])
+            unit = (held.input_scale * held.scale)[None, :, None, None]
+            if four is None:
+                sums = convolve(codes.astype(np.float32), held.codes, node.stride, node.padding, node.groups)
+                return np.asarray(sums * unit)
+            shift = held.shift
+            if shift is None:
+                peaks = group_peaks(np.abs(codes).max(axis=(2, 3)), self.group)
+                shift = shift_of(peaks, signed=not node.relu)
+            rows = np.where(four.low, shift, UNCHANGED)
+            codes += 256 * rows[..., None, None] + (0 if node.relu else 128)
+            operands = self._tables[not node.relu].take(codes)
+            sums = convolve(operands, four.weights, node.stride, node.padding, node.groups)
+            return np.asarray((sums - four.excess[None, :, None, None]) * unit)
 
         return np.concatenate([forward(self.network, part, product) for part in batches(inputs, batch)])
+
+    def _lowered(self, node: Node, chosen: Low) -> _Lowered | None:
+        low = chosen.get(self._streams[node.reads]) if may_lower(node, self.keep) else None
+        if low is None or not low.any():
+            return None
+        held = self._layers[node.name]
+        weights = np.where(low[:, None, None], held.low_codes, held.codes)
+        return _Lowered(weights, low, np.rint(held.excess[:, low].sum(axis=1)))
 
 
 def may_lower(node: Node, keep: frozenset[str] = frozenset()) -> bool:
@@ -91,7 +124,7 @@ def run_int8(
     return MixedNetwork(network, calibration, group=group, dynamic=dynamic, plain=plain).run(inputs, low)
 
 
-def run_int4(network: Network, calibration: Calibration, inputs: Array, batch: int = 32) -> Array:
+def run_int4(network: Network, calibration: Calibration, inputs: Array, batch: int = 8) -> Array:
     """Outputs with all layers but the first and last in 4 bits with scales of their own: uniform INT4."""
     ends = (network.layers[0].name, network.layers[-1].name)
     held = {
@@ -112,24 +145,24 @@ def run_int4(network: Network, calibration: Calibration, inputs: Array, batch: i
 
 
 def stream_errors(
-    network: Network, calibration: Calibration, group: int, keep: tuple[str, ...] = ()
+    network: Network,
+    calibration: Calibration,
+    group: int,
+    keep: tuple[str, ...] = (),
+    *,
+    plain: bool = False,
 ) -> dict[str, Array]:
-    """Stream -> estimated error of its groups in 4 bits, summed over the layers that read it.
+    """Stream -> error to expect of its groups in 4 bits, summed over the layers that read it; plain: of the
+    top four bits.
 
     Layers in `keep` and those that have no 4-bit part do not count; streams without readers are left out.
     """
     found: dict[str, Array] = {}
     streams = network.streams
     for node in network.layers:
-        if not may_lower(node, frozenset(keep)):
-            continue
-        peak = calibration.peaks[node.name]
-        scale = _input_scale(node, calibration)
-        weights = quantise_weights(node.weights)
-        codes = np.rint(peak / scale).astype(np.int64)
-        own = estimated_errors(weights.codes, codes, group, signed=not node.relu)
-        stream = streams[node.reads]
-        found[stream] = found.get(stream, 0) + own * scale * float(weights.scale.mean())
+        if may_lower(node, frozenset(keep)):
+            stream = streams[node.reads]
+            found[stream] = found.get(stream, 0) + expected_errors(node, calibration, group, plain=plain)
     return found
 
 
@@ -139,25 +172,13 @@ def channels_of(choice: Choice, streams: tuple[str, ...], network: Network, grou
     return {name: np.repeat(unit, group)[: widths[name]] for name, unit in zip(streams, choice, strict=True)}
 
 
-def _input_scale(node: Node, calibration: Calibration) -> float:
-    return (float(calibration.peaks[node.name].max()) or 1.0) / (255 if node.relu else 127)
-
-
 def _layer(node: Node, calibration: Calibration, group: int, dynamic: bool, plain: bool) -> _Layer:
-    scale = _input_scale(node, calibration)
-    weights = quantise_weights(node.weights)
-    everything = np.ones(weights.codes.shape[1], np.bool_)
-    peaks = np.rint(calibration.peaks[node.name] / scale).astype(np.int64)[: len(everything)]
-    how = lowering(
-        weights.codes, everything, None if dynamic else peaks, group, signed=not node.relu, plain=plain
+    low = lower_layer(node, calibration, group, dynamic=dynamic, plain=plain)
+    return _Layer(
+        low.weights.codes.astype(np.float32),
+        low.low_codes.astype(np.float32),
+        low.weights.scale,
+        calibration.scale(node),
+        low.activation_shift,
+        mean_errors(node, calibration, low),
     )
-    low = lowered(weights.codes, how.weight_shift[:, :, None, None])
-    return _Layer(weights.codes.astype(np.float32), low.astype(np.float32), weights.scale, scale, how)
-
-
-def _lowered_inputs(codes: NDArray[np.int64], how: Lowering) -> NDArray[np.int64]:
-    """Activations (B, C, H, W) in effective bits: static positions, or of this tensor (dynamic)."""
-    shift = how.activation_shift
-    if shift is None:
-        shift = shift_of(group_peaks(np.abs(codes).max(axis=(0, 2, 3)), how.group), signed=how.signed)
-    return lowered(codes, shift[:, None, None], signed=how.signed)

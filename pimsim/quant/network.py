@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class Network:
             stream.setdefault(node.writes, node.writes)
         return stream
 
-    def run(self, inputs: Array, batch: int = 32) -> Array:
+    def run(self, inputs: Array, batch: int = 8) -> Array:
         """Outputs (B, N) of inputs (B, C, H, W) in floating point, `batch` of them at a time."""
         return np.concatenate([forward(self, part, plain_product) for part in batches(inputs, batch)])
 
@@ -149,27 +150,6 @@ class Network:
         return Network(nodes=tuple(nodes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Largest magnitude of every channel of every layer's input on sample inputs: node name -> (C,)."""
-
-    peaks: Mapping[str, Array]
-
-
-def calibrate(network: Network, inputs: Array, batch: int = 32) -> Calibration:
-    """Run sample inputs and note the peaks."""
-    peaks: dict[str, Array] = {}
-
-    def watch(node: Node, values: Array) -> Array:
-        found = np.abs(values).max(axis=(0, 2, 3))
-        peaks[node.name] = np.maximum(peaks[node.name], found) if node.name in peaks else found
-        return plain_product(node, values)
-
-    for part in batches(inputs, batch):
-        forward(network, part, watch)
-    return Calibration(peaks=peaks)
-
-
 def batches(inputs: Array, size: int) -> Iterator[Array]:
     """Inputs in parts of at most `size`."""
     for start in range(0, len(inputs), size):
@@ -192,30 +172,37 @@ def convolve(
     Taps are multiplied in the precision of the operands, at most `EXACT_TERMS` products at a time, and added
     up in double precision: codes of 8 bits give exact sums in single precision.
     """
-    before, after = (padding, padding) if isinstance(padding, int) else padding
-    padded = np.pad(np.moveaxis(values, 1, -1), ((0, 0), (before, after), (before, after), (0, 0)))
     n, depth, r, s = weights.shape
-    p, q = (padded.shape[1] - r) // stride + 1, (padded.shape[2] - s) // stride + 1
-    total = np.zeros((len(values), p, q, n))
-    share, taps = n // groups, [(i, j) for i in range(r) for j in range(s)]
-    at_once = max(1, EXACT_TERMS // depth)
-
-    def tap(i: int, j: int) -> NDArray[np.floating]:
-        return padded[:, i : i + stride * (p - 1) + 1 : stride, j : j + stride * (q - 1) + 1 : stride]
-
+    views = list(taps(values, (r, s), stride, padding))
+    kernels = [weights[:, :, i, j] for i in range(r) for j in range(s)]
+    total = np.zeros((*views[0].shape[:3], n))
+    share, at_once = n // groups, max(1, EXACT_TERMS // depth)
     if depth == share == 1:
-        for i, j in taps:
-            total += tap(i, j) * weights[:, 0, i, j]
+        for view, kernel in zip(views, kernels, strict=True):
+            total += view * kernel[:, 0]
         return np.moveaxis(total, -1, 1)
-    for start in range(0, len(taps), at_once):
-        some = taps[start : start + at_once]
+    for start in range(0, r * s, at_once):
+        some = slice(start, start + at_once)
         for g in range(groups):
             here, inputs = slice(g * share, (g + 1) * share), slice(g * depth, (g + 1) * depth)
-            rows = np.concatenate([tap(i, j)[..., inputs] for i, j in some], axis=-1)
-            columns = np.concatenate([weights[here, :, i, j] for i, j in some], axis=-1)
+            rows = np.concatenate([view[..., inputs] for view in views[some]], axis=-1)
+            columns = np.concatenate([kernel[here] for kernel in kernels[some]], axis=-1)
             for k in range(0, rows.shape[-1], EXACT_TERMS):
                 total[..., here] += rows[..., k : k + EXACT_TERMS] @ columns[:, k : k + EXACT_TERMS].T
     return np.moveaxis(total, -1, 1)
+
+
+def taps(
+    values: NDArray[Any], kernel: tuple[int, ...], stride: int, padding: int | tuple[int, int]
+) -> Iterator[NDArray[Any]]:
+    """(B, P, Q, C) of values (B, C, H, W): what lies under each of the R x S kernel positions, row by row."""
+    before, after = (padding, padding) if isinstance(padding, int) else padding
+    padded = np.pad(np.moveaxis(values, 1, -1), ((0, 0), (before, after), (before, after), (0, 0)))
+    r, s = kernel
+    p, q = (padded.shape[1] - r) // stride + 1, (padded.shape[2] - s) // stride + 1
+    for i in range(r):
+        for j in range(s):
+            yield padded[:, i : i + stride * (p - 1) + 1 : stride, j : j + stride * (q - 1) + 1 : stride]
 
 
 def plain_product(node: Node, values: Array) -> Array:

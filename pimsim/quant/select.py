@@ -1,5 +1,4 @@
-"""Which channel groups are computed in 4 bits: estimated errors, greedy and evolutionary selection,
-nested sets.
+"""Which channel groups are computed in 4 bits: greedy and evolutionary selection by errors, nested sets.
 
 A unit is a residual stream (or a tensor with one reader): all layers that read it lower the same groups, so
 one order of its channels serves them all. A selection has one bit a group and unit. Sets of a smaller
@@ -16,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pimsim.errors import SpecError
-from pimsim.quant.bits import Int, group_peaks, shift_of
 
 Choice = tuple[NDArray[np.bool_], ...]
 """One (groups,) bool array a unit."""
@@ -29,33 +27,15 @@ class Search:
     """Settings of the evolutionary search (FlexiQ's own are not published: choices).
 
     population: selections kept; generations: rounds of mutation and crossover; swaps: bits exchanged inside
-    one unit by a mutation.
+    units by a mutation; spread: of the factors on units' errors that move the ratio between units, standard
+    deviation of their logarithm.
     """
 
     population: int = 12
     generations: int = 15
-    swaps: int = 2
+    swaps: int = 8
+    spread: float = 0.4
     seed: int = 0
-
-
-def estimated_errors(weights: Int, peaks: Int, group: int, *, signed: bool = True) -> NDArray[np.float64]:
-    """(groups,) estimated error of each group of input channels if it is computed in 4 bits.
-
-    weights: (N, C, ...) codes, peaks: (C,) largest activation codes. Half a step of each operand times the
-    other's range, summed over outputs and channels.
-    """
-    n, c = weights.shape[:2]
-    magnitudes = np.abs(np.asarray(weights, np.int64)).reshape(n, c, -1).max(axis=2)
-    held = np.asarray(peaks, np.int64)
-    weight_step = np.where(
-        shift_of(group_peaks(magnitudes, group)) > 0,
-        2.0 ** (shift_of(group_peaks(magnitudes, group)) - 1),
-        0.0,
-    )
-    shift = shift_of(group_peaks(held, group), signed=signed)
-    step = np.where(shift > 0, 2.0 ** (shift - 1), 0.0)
-    error = (held * weight_step + magnitudes * step).sum(axis=0)
-    return np.add.reduceat(error, np.arange(0, c, group))
 
 
 def count_at(total: int, ratio: float) -> int:
@@ -98,7 +78,8 @@ def evolve(
     greedy ones by the fitness, where those contain the one before.
 
     A mutation swaps bits inside a unit; a crossover takes some units of another selection and moves the ratio
-    between units to keep the total.
+    between units to keep the total. The first selections are the greedy one, the one of equal ratios and
+    greedy ones in which the ratio was moved between units by chance.
     """
     how = search or Search()
     if list(ratios) != sorted(ratios):
@@ -109,15 +90,18 @@ def evolve(
     total = sum(len(error) for error in errors)
     for ratio, seed, even in zip(ratios, greedy(errors, ratios), per_unit(errors, ratios), strict=True):
         count = count_at(total, ratio)
-        first = [_repair(choice, base, count, errors, rng) for choice in (seed, even)]
-        pool = {_key(choice): (fitness(choice), choice) for choice in first}
+        others = [greedy(_moved(errors, how.spread, rng), [ratio])[0] for _ in range(how.population - 2)]
+        first = [_repair(choice, base, count, errors) for choice in (seed, even, *others)]
+        first = first if 0 < count < total else first[:1]
+        pool = {key: (fitness(choice), choice) for key, choice in {_key(c): c for c in first}.items()}
         for _ in range(how.generations if 0 < count < total else 0):
             parents = sorted(pool.values(), key=lambda each: each[0])[: how.population]
             for _ in range(how.population):
                 mother = parents[int(rng.integers(len(parents)))][1]
                 father = parents[int(rng.integers(len(parents)))][1]
                 child = _crossover(mother, father, rng)
-                child = _repair(_mutated(child, base, how.swaps, rng), base, count, errors, rng)
+                moved = _moved(errors, how.spread, rng)
+                child = _repair(_mutated(child, base, how.swaps, rng), base, count, moved)
                 if _key(child) not in pool:
                     pool[_key(child)] = (fitness(child), child)
             best = sorted(pool.values(), key=lambda each: each[0])[: how.population]
@@ -175,16 +159,22 @@ def _crossover(mother: Choice, father: Choice, rng: np.random.Generator) -> Choi
     return tuple(m if rng.random() < 0.5 else f for m, f in zip(mother, father, strict=True))
 
 
-def _repair(
-    choice: Choice, base: Choice, count: int, errors: Sequence[NDArray[np.float64]], rng: np.random.Generator
-) -> Choice:
-    """The nearest selection of `count` groups that contains the base: mostly by error, a little by chance."""
-    flat = np.concatenate(choice) | np.concatenate(base)
-    fixed, error = np.concatenate(base), np.concatenate(errors) * rng.uniform(0.5, 1.5, len(flat))
-    while flat.sum() > count:
+def _moved(
+    errors: Sequence[NDArray[np.float64]], spread: float, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """The errors, those of each unit times a factor."""
+    return [error * np.exp(rng.normal(0, spread)) for error in errors]
+
+
+def _repair(choice: Choice, base: Choice, count: int, errors: Sequence[NDArray[np.float64]]) -> Choice:
+    """The nearest selection of `count` groups that contains the base: largest errors go, smallest come."""
+    fixed, error = np.concatenate(base), np.concatenate(errors)
+    flat = np.concatenate(choice) | fixed
+    surplus = int(flat.sum()) - count
+    if surplus > 0:
         on = np.flatnonzero(flat & ~fixed)
-        flat[on[np.argmax(error[on])]] = False
-    while flat.sum() < count:
+        flat[on[np.argsort(-error[on], kind="stable")[:surplus]]] = False
+    elif surplus < 0:
         off = np.flatnonzero(~flat)
-        flat[off[np.argmin(error[off])]] = True
+        flat[off[np.argsort(error[off], kind="stable")[:-surplus]]] = True
     return _split(flat, errors)

@@ -17,13 +17,13 @@ import numpy as np
 
 from pimsim.devices import DramSpec, part
 from pimsim.devices.npu import fifo
-from pimsim.devices.npu.array import fold_report, ideal_clocks
+from pimsim.devices.npu.array import fold_report, gemm_clocks, ideal_clocks
 from pimsim.devices.npu.engine import simulate_layer
 from pimsim.devices.npu.layer import Layer, conv, gemm
 from pimsim.devices.npu.memory import FlatMemory
 from pimsim.devices.npu.network import array_layers, run_layers, trace_layers
-from pimsim.devices.npu.peers import LoopNest, onnxim_gemm
-from pimsim.devices.npu.spec import LOCAL, SCALE_SIM, NpuSpec
+from pimsim.devices.npu.peers import ALEXNET, LoopNest, mnpusim_clocks, mnpusim_units, onnxim_gemm
+from pimsim.devices.npu.spec import LOCAL, OVERLAP, SCALE_SIM, NpuSpec
 from pimsim.errors import SpecError
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, models, prefill_trace
 from pimsim.trace.op import Operator, Tensor, Trace
@@ -383,9 +383,40 @@ def _tensors(trace: Trace, names: tuple[str, ...]) -> list[Tensor]:
     return [trace.tensor(name) for name in names]
 
 
+MNPUSIM_SIDE = 128
+"""Rows and columns of its `arch_tpu_small`."""
+
+
 def mnpusim(path: Path) -> Iterator[Row]:
-    """mNPUsim's cumulative clocks of tiles: the tiles themselves are not recorded, so nothing is compared."""
-    yield unsupported(f"mnpusim/{path.name}", "mNPUsim's tiles are not recorded beside their clocks")
+    """mNPUsim's AlexNet, output-stationary: multiply-adds and clocks of its array exact, and our own array's.
+
+    Its array begins a fold before the results of the one before are out; ours waits for them, which counts
+    where a fold is shorter than the array is high. When units end is not compared: that depends on the
+    peer's memory requests and addresses, which are not recorded beside its clocks.
+    """
+    units = mnpusim_units(ALEXNET)
+    array = f"{MNPUSIM_SIDE}x{MNPUSIM_SIDE}"
+    for line in _lines(
+        path, "workload", "core", "unit_index", "cumulative_end_cycle", "pe_busy_over_capacity"
+    ):
+        case = f"mnpusim/{line['workload']} {line['unit_index']}"
+        if line["unit_index"] == "total":
+            yield unsupported(case, "the end of mNPUsim's units: its memory requests are not recorded")
+            continue
+        at = _int(line, "unit_index")
+        if line["workload"] != "alexnet_out_im2col" or array not in line["core"] or at >= len(units):
+            yield unsupported(case, "no such network or array of mNPUsim here")
+            continue
+        m, n, k = units[at]
+        busy, _, capacity = line["pe_busy_over_capacity"].partition("/")
+        clocks = int(capacity) / MNPUSIM_SIDE**2
+        yield comparison(case, "mnpusim multiply-adds", m * n * k, int(busy))
+        yield comparison(
+            case, "mnpusim array clocks", mnpusim_clocks(m, n, k, MNPUSIM_SIDE, MNPUSIM_SIDE), clocks
+        )
+        own = gemm_clocks(m, n, k, MNPUSIM_SIDE, MNPUSIM_SIDE, "os", OVERLAP).total_ck
+        waits = ", which does not wait for results of short folds" if k < MNPUSIM_SIDE else ""
+        yield comparison(case, f"our array on mNPUsim's products{waits}", own, clocks)
 
 
 TABLES: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from pimsim.quant.calibration import calibrate
 from pimsim.quant.integer import channels_of, run_int4, run_int8, stream_errors
-from pimsim.quant.network import calibrate, made_up_network
+from pimsim.quant.network import made_up_network
 from pimsim.quant.plan import RATIOS
 from pimsim.quant.select import Search, channel_order, evolve, greedy, max_4bit_ch, nested, per_unit
 

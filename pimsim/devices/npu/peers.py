@@ -57,6 +57,39 @@ def onnxim_dram(config: Mapping[str, Any]) -> tuple[DramSpec, int]:
     )
 
 
+ALEXNET = (
+    (55 * 55, 96, 3 * 11 * 11),
+    (27 * 27, 256, 96 * 5 * 5),
+    (13 * 13, 384, 256 * 3 * 3),
+    (13 * 13, 384, 384 * 3 * 3),
+    (13 * 13, 256, 384 * 3 * 3),
+    (1, 4096, 9216),
+    (1, 4096, 4096),
+    (1, 1000, 4096),
+)
+"""(M, N, K) of AlexNet's layers without groups, as mNPUsim's `alexnet_out_im2col` has them: the recorded
+multiply-adds are these products'."""
+MNPUSIM_ELEMENTS = 3 * 6 * 2**20 // 2
+"""Elements of 2 bytes in three tiles of 6 MiB: what a unit of mNPUsim may hold. Inferred from the recorded
+multiply-adds (9216 inputs are cut into 4 x 2302 + 8), not from a description."""
+
+
+def mnpusim_units(layers: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """The products of layers (M, N, K), cut along K where inputs, weights and outputs do not fit together."""
+    units = []
+    for m, n, k in layers:
+        most = (MNPUSIM_ELEMENTS - m * n) // (m + n)
+        units += [(m, n, min(most, k - start)) for start in range(0, k, most)]
+    return units
+
+
+def mnpusim_clocks(m: int, n: int, k: int, rows: int, cols: int) -> int:
+    """Clocks of a product on mNPUsim's output-stationary array: folds follow each other at once, whether or
+    not the results of the one before are out; the last drains over the rows and columns that it fills."""
+    last = (m - 1) % rows + (n - 1) % cols
+    return -(-m // rows) * -(-n // cols) * k + last
+
+
 def onnxim_spec(name: str, config: Mapping[str, Any]) -> NpuSpec:
     """One core of an ONNXim configuration.
 
