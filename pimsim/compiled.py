@@ -72,11 +72,11 @@ def decorator(**options: Any) -> Callable[[_Function], _Function]:
 
 def _compile_once(made: Any) -> None:
     """Constants among the arguments of a compiled caller do not make another version of a function."""
-    resolve = made.get_call_template
+    resolve, unliteral = made.get_call_template, cast(Any, types).unliteral
 
     def resolve_plain(args: Any, named: Any) -> Any:
-        plain = {name: types.unliteral(kind) for name, kind in named.items()}
-        return resolve(tuple(types.unliteral(kind) for kind in args), plain)
+        plain = {name: unliteral(kind) for name, kind in named.items()}
+        return resolve(tuple(unliteral(kind) for kind in args), plain)
 
     made.get_call_template = resolve_plain
 
