@@ -44,9 +44,9 @@ def sources(what: str, frame: pd.DataFrame) -> pd.Series:
     if "group" in frame:
         said = frame["group"].astype(str).str.replace(r"[, (].*", "", regex=True)
     else:
-        said = quantity.str.split(" ").str[0].replace({"our": "dnnweaver2"})
-        for name in ("GenZ", "LLM-Viewer"):
-            said = said.mask(quantity.str.contains(name), name)
+        said = quantity.str.split(" ").str[0]
+        for name in ("GenZ", "LLM-Viewer", "DNNWeaver", "mNPUsim"):
+            said = said.mask(quantity.str.contains(name, case=False), name)
     apart = quantity.str.contains("by our rules, documented defect")
     return said.mask(apart, DEFECT)
 
