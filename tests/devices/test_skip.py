@@ -217,7 +217,8 @@ def seen(bench):
     walks = np.full((MAX_STREAMS, d.MAX_PHASES, snapshot.W_NUM), 1 << 62)
     walks[:, :, snapshot.W_MASK] = -1
     everyone = np.arange(MAX_STREAMS) if bench._running else np.arange(0)
-    snapshot.take(bench.channels, bench.requesters, bench.wake, everyone, bench.clock, 1 << 10, walks, memory)
+    reach = snapshot.reach_of(bench.channels)  # older commands matter to nothing, and a jump takes them along
+    snapshot.take(bench.channels, bench.requesters, bench.wake, everyone, bench.clock, reach, walks, memory)
     return memory.words[: memory.used[1]].copy()
 
 

@@ -199,7 +199,10 @@ class _Reader:
             raise self._wrong(f"op={op!r}; wanted R or W")
         byte = self._number("addr", where, 16)
         if byte % self.burst_bytes:
-            raise self._wrong(f"addr={where} is no multiple of the burst, {self.burst_bytes} bytes")
+            raise self._wrong(
+                f"addr={where} is no multiple of the burst, {self.burst_bytes} bytes: "
+                f"addresses are hexadecimal, this one is byte {byte}"
+            )
         self._check_inside(where, byte)
         return clock, int(op == "W"), byte
 

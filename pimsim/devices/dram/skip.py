@@ -412,7 +412,7 @@ def advance(
     shifts: of the requesters' mappings (`shifts_of`).
     """
     skipped, rarer = 0, 1
-    reach = max([0, *(wait for rules in (s.late, s.ring_rows) for wait in rules["wait"].tolist())])
+    reach = snap.reach_of(s)
     room = snap.longest(s, len(running))
     memory = None
     found = np.array([t, 0, 0], np.int64)

@@ -136,6 +136,11 @@ def index_of(g: Requesters, a: int, p: int) -> int:
     return index
 
 
+def reach_of(s: Channels) -> int:
+    """Clocks after which a command of the past delays no other by a rule that asks for its clock."""
+    return max([0, *(wait for rules in (s.late, s.ring_rows) for wait in rules["wait"].tolist())])
+
+
 @inner
 def _request(s: Channels, c: int, t: int, slot: int, w: NDArray[np.int64], n: int) -> int:
     r = s.slots[c, slot]
