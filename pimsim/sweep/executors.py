@@ -236,6 +236,10 @@ class Dask:
             "distributed.scheduler.allowed-failures": self.RETRIES,
             "distributed.comm.timeouts.connect": "10s",
             "distributed.worker.daemon": True,
+            "distributed.worker.profile.enabled": False,  # looks at what points do a hundred times a second
+            "distributed.scheduler.work-stealing": False,  # `take` does that
+            # Dask has freed memory given back at once, only for the next point to ask for it again.
+            "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 128 * 2**20,
         }
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set(settings))
