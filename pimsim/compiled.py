@@ -45,7 +45,7 @@ class _Announce(event.Listener):
             _Announce.said = True
             logging.getLogger("pimsim").info(
                 "compiling the inner loops of the simulator: once after an installation or update, "
-                "for a minute or three; later runs load them from %s",
+                "for about a minute; later runs load them from %s",
                 getattr(config, "CACHE_DIR", "") or "the __pycache__ folders of the package",
             )
 
