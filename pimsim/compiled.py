@@ -64,7 +64,8 @@ def decorator(**options: Any) -> Callable[[_Function], _Function]:
         held = getattr(getattr(made, "_cache", None), "_cache_file", None)
         if held is not None and hasattr(held, "_source_stamp"):
             held._source_stamp = _STAMP
-        _compile_once(made)
+        if hasattr(made, "get_call_template"):  # not with NUMBA_DISABLE_JIT
+            _compile_once(made)
         return cast(_Function, made)
 
     return decorate

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pimsim
+from pimsim.compiled import compiled, inner
+from pimsim.devices.dram import engine
 
 PROGRAM = """
 import numpy as np
@@ -40,3 +44,24 @@ def test_a_change_in_one_file_reaches_functions_cached_for_another(tmp_path):
         text.replace("out[1] = t + s.cfg[C_RL] + s.cfg[C_BL]", "out[1] = t + s.cfg[C_RL] + 1000")
     )
     assert latency(copy, tmp_path / "cache") == 22 + 22 + 1000
+
+
+@inner
+def _double(x):
+    return 2 * x
+
+
+@compiled
+def _sum(x):
+    return _double(x) + _double(3) + _double(-1)
+
+
+def test_constants_make_no_version_of_their_own():
+    assert _sum(1) == 6
+    assert len(_double.signatures) <= 1  # none if the cache has the caller
+
+
+def test_python_cannot_call_what_is_made_for_compiled_callers():
+    for function, given in ((_double, (1,)), (engine.step, (None, 0, 0, None))):
+        with pytest.raises(TypeError, match="has compiled callers only"):
+            function(*given)
