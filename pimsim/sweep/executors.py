@@ -263,15 +263,14 @@ class Dask:
     ) -> Finished:
         running: dict[Any, tuple[Job, int]] = {}
         done = distributed.as_completed(with_results=False)
-        homes = sorted(client.nthreads()) or [None]  # a lane's worker, while it is there
+        # A lane's worker, while it is there. Those of a cluster come and go, so it places points itself.
+        homes = sorted(client.nthreads()) if self.address == "local" else []
 
         def feed(lane: int) -> None:
             job = take(lane)
             if job is not None:
-                future = client.submit(
-                    perform, work, job, *rest, code_digest(), pure=False,
-                    workers=homes[lane % len(homes)], allow_other_workers=True,
-                )  # fmt: skip
+                home = {"workers": homes[lane % len(homes)], "allow_other_workers": True} if homes else {}
+                future = client.submit(perform, work, job, *rest, code_digest(), pure=False, **home)
                 running[future] = (job, lane)
                 done.add(future)
 

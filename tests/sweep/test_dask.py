@@ -1,5 +1,7 @@
 """The same points through a Dask cluster of this machine: equal bytes, and a lost worker loses nothing."""
 
+import threading
+
 import pytest
 from sweep.fakes import deadly_once, plain
 from sweep.tools import grid, run
@@ -10,7 +12,7 @@ from pimsim.sweep.points import Axis
 from pimsim.sweep.work import Limits, Simulation
 
 pytestmark = pytest.mark.extra
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 
 
 def test_dask_gives_the_same_bytes(tmp_path):
@@ -26,6 +28,16 @@ def test_a_lost_worker_loses_no_point(tmp_path):
     _, frame = run(tmp_path / "r.sqlite", sweep, deadly_once, Dask("local", workers=2))
     assert (tmp_path / "died").exists()
     assert frame["status"].tolist() == ["done"] * 6
+
+
+def test_workers_of_a_cluster_may_come_later(tmp_path):
+    # A queueing system starts workers when it has room: there may be none when a sweep begins.
+    with distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
+        later = threading.Timer(1.0, cluster.scale, [2])
+        later.start()
+        _, frame = run(tmp_path / "r.sqlite", grid(12), plain, Dask(cluster.scheduler_address, workers=2))
+        later.join()
+    assert frame["status"].tolist() == ["done"] * 12
 
 
 def test_simulations_are_the_same_through_dask(tmp_path, tiny_model):
