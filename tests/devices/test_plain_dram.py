@@ -74,14 +74,49 @@ def traffic(draw, banks):
     )
 
 
+@st.composite
+def streams(draw, banks):
+    """Up to 300 requests in pieces of a row, of reads or writes, of which up to four are walked in turn."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    longest, together = draw(st.sampled_from([3, 12, 60])), draw(st.integers(1, 4))
+    writes, pauses = draw(st.sampled_from([0.0, 0.0, 0.1, 0.5])), draw(st.sampled_from([0.0, 0.1]))
+    pieces = [
+        [(write, bank, row, column) for column in range(rng.integers(1, longest + 1))]
+        for write, bank, row in zip(
+            rng.random(24) < writes, rng.integers(banks, size=24), rng.integers(3, size=24), strict=True
+        )
+    ]
+    requests = []
+    for first in range(0, len(pieces), together):
+        walks = pieces[first : first + together]
+        while any(walks):
+            requests += [walk.pop(0) for walk in walks if walk and rng.random() < 0.8]
+    requests = requests[:300]
+    gaps = np.where(rng.random(len(requests)) < pauses, rng.integers(1, 60, size=len(requests)), 0)
+    return np.cumsum(gaps), *np.array(requests, np.int64).T.copy()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_both_schedulers_do_the_same(data):
     cfg, table = data.draw(devices())
-    arrive, write, bank, row, column = data.draw(
-        traffic(int(cfg[e.C_RANKS] * cfg[e.C_GROUPS] * cfg[e.C_BANKS]))
-    )
-    window = data.draw(st.sampled_from([0, 0, 1, 4]))
+    requests = data.draw(traffic(int(cfg[e.C_RANKS] * cfg[e.C_GROUPS] * cfg[e.C_BANKS])))
+    both_do_the_same(cfg, table, *requests, data.draw(st.sampled_from([0, 0, 1, 4])))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_both_schedulers_do_the_same_in_runs_of_hits(data):
+    cfg, table = data.draw(devices())
+    cfg[e.C_CAP] = cfg[e.C_HIT_CAP] = cfg[e.C_TIMEOUT] = 0
+    if cfg[e.C_ORDER] == e.IN_ORDER:
+        cfg[e.C_ORDER] = e.READY_FIRST
+    requests = data.draw(streams(int(cfg[e.C_RANKS] * cfg[e.C_GROUPS] * cfg[e.C_BANKS])))
+    both_do_the_same(cfg, table, *requests, window=0)
+
+
+def both_do_the_same(cfg, table, arrive, write, bank, row, column, window):
+    """Replay with both schedulers: every clock and every command must be the same."""
     cfg[e.C_LOG] = 1
     ours = e.make_channels(1, cfg.copy(), table.first, table.rows, table.rings, 5000)
     run = replay(ours, arrive, write, bank, row, column, window)

@@ -12,12 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pimsim.compiled import compiled, inner
+from pimsim.compiled import compiled, inlined
 from pimsim.devices.dram.engine import (
     ALL_BANK,
+    C_BL,
     C_RANKS,
     C_REFRESH,
+    C_RL,
     NEVER,
+    X_COLUMN_AT,
     X_LEFT,
     X_LOOK,
     X_OPENED,
@@ -26,7 +29,17 @@ from pimsim.devices.dram.engine import (
     X_WRITES,
     Channels,
     accept,
+    is_refused,
     step,
+)
+from pimsim.devices.dram.engine.hits import (
+    begins_run,
+    joins,
+    may_run,
+    next_hit,
+    others_from,
+    serve_hit,
+    serves_hit,
 )
 
 PATIENCE = 64
@@ -76,7 +89,7 @@ def decode_all(lut: NDArray[np.int64], address: NDArray[np.int64], packed: NDArr
         packed[i] = got
 
 
-@inner
+@inlined
 def _completed(h: Host, clock: int, latency: int) -> None:
     """Count a request that completes at `clock`; latency -1: a write."""
     at = h.at
@@ -87,6 +100,40 @@ def _completed(h: Host, clock: int, latency: int) -> None:
         at[H_LATENCY] += latency
         at[H_LONGEST] = max(at[H_LONGEST], latency)
         h.latencies[min(latency, LATENCIES)] += 1
+
+
+@inlined
+def _run_of_hits(
+    s: Channels, h: Host, t: int, k: int, first: int, arrive: NDArray[np.int64], write: NDArray[np.int64],
+    packed: NDArray[np.int64], accepted: NDArray[np.int64], done: NDArray[np.int64],
+) -> tuple[int, int, int]:  # fmt: skip
+    """Go on from clock `t`, in which a command made room for request `k`, while reads that hit follow.
+
+    Returns the clock that was looked at last, the next request, and a clock before which no command can go.
+    """
+    others = others_from(s, 0)
+    while True:
+        when, bank = next_hit(s, 0)
+        wake = min(when, others)
+        if wake <= t + 1 or k == len(arrive) or arrive[k] > t + 1 or write[k]:
+            break
+        where = packed[k]
+        if not joins(s, 0, t + 1, where >> 8 & 4095, where >> 36, where >> 20 & 65535, first + k):
+            break
+        t += 1
+        if len(accepted):
+            accepted[k] = t
+        k += 1
+        if when >= others or (k < len(arrive) and write[k]) or not serves_hit(s, 0, when, bank):
+            break  # a write needs not wait for the room that this hit makes
+        t = when
+        request = s.slots[0, serve_hit(s, 0, t, bank)]
+        finished = t + s.cfg[C_RL] + s.cfg[C_BL]
+        _completed(h, finished, finished - request.accept)
+        if len(done):
+            done[request.tag] = finished
+    s.scalar[0, X_COLUMN_AT] = wake
+    return t, k, max(t + 1, wake)
 
 
 @compiled
@@ -110,6 +157,7 @@ def offer(
     at[H_OPEN] += n
     t, wake, outstanding, progress = at[H_CLOCK], at[H_WAKE], at[H_OUTSTANDING], at[H_PROGRESS]
     pending, out = h.pending, h.out
+    plain = may_run(s) and window == 0
     k, full = 0, -2  # full: what X_LEFT was when a request was refused: until it changes the next is, too
     while True:
         if k == n and (more or (at[H_OPEN] == 0 and wake > at[H_LAST])):
@@ -154,6 +202,8 @@ def offer(
                     if s.scalar[0, X_LOOK]:
                         wake = min(wake, t)
                     offered = t + 1
+                    if k < n and arrive[k] <= offered and is_refused(s, 0, write[k]):
+                        full, offered = s.scalar[0, X_LEFT], NEVER
                     progress = s.scalar[0, X_REFRESHES]
         if wake <= t:
             wake = step(s, 0, t, out)
@@ -168,6 +218,12 @@ def offer(
                         if pending[p] == -1 - out[0]:
                             pending[p] = out[1]
                             break
+                if plain and begins_run(s, 0):
+                    t, k, wake = _run_of_hits(s, h, t, k, first, arrive, write, packed, accepted, done)
+                    full, offered = -1, t + 1
+                    if k < n and arrive[k] <= offered and is_refused(s, 0, write[k]):
+                        full, offered = s.scalar[0, X_LEFT], NEVER
+                    progress = s.scalar[0, X_REFRESHES]
             if s.scalar[0, X_LEFT] == t and full > -2:  # there may be room again
                 offered = min(offered, t + 1)
         nxt = min(wake, offered)

@@ -161,9 +161,10 @@ def _issue_to_rank(s: Channels, c: int, t: int, command: int, rank: int, row: in
     if command in (PREA, ACTAB):
         per_rank = s.cfg[C_GROUPS] * s.cfg[C_BANKS]
         for b in range(rank * per_rank, (rank + 1) * per_rank):
-            s.open_row[c, b] = row if command == ACTAB else -1
-            reclassify(s, c, b)
-            renew(s, c, b)
+            if command == ACTAB or s.open_row[c, b] >= 0:
+                s.open_row[c, b] = row if command == ACTAB else -1
+                reclassify(s, c, b)
+                renew(s, c, b)
 
 
 @inlined
@@ -194,6 +195,23 @@ def _issue_to_same_banks(s: Channels, c: int, t: int, command: int, rank: int, b
 
 
 @inlined
+def _keep_data_clock(s: Channels, c: int, t: int, rank: int, latency: int) -> None:
+    until = t + latency + s.cfg[C_BL] + s.cfg[C_WCKPST]
+    s.wck_until[c, index(rank)] = max(s.wck_until[c, index(rank)], until)
+
+
+@inlined
+def issue_read(s: Channels, c: int, t: int, rank: int, bank: int, row: int, col: int) -> None:
+    """`issue` of an RD; the bounds of its bank are left to the caller."""
+    _issue_to_bank(s, c, t, RD, rank, bank)
+    s.counts[c, RD] += 1
+    s.scalar[c, X_LAST] = t
+    _keep_data_clock(s, c, t, rank, s.cfg[C_RL])
+    if s.cfg[C_LOG]:
+        _write_log(s, c, t, RD, rank, bank, row, col)
+
+
+@inlined
 def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: int, col: int) -> None:
     """Put one command on the bus at clock `t`: apply its rules, count it, log it. No legality check."""
     cfg, command = s.cfg, index(command)
@@ -212,11 +230,9 @@ def issue(s: Channels, c: int, t: int, command: int, rank: int, bank: int, row: 
         s.last_row[c, rank, 1] = command
         s.last_row[c, rank, 2] = bank
     if command in (RD, RDA, MACAB, RDRES):
-        until = t + cfg[C_RL] + cfg[C_BL] + cfg[C_WCKPST]
-        s.wck_until[c, index(rank)] = max(s.wck_until[c, index(rank)], until)
+        _keep_data_clock(s, c, t, rank, cfg[C_RL])
     elif command in (WR, WRA, WRREG):
-        until = t + cfg[C_WL] + cfg[C_BL] + cfg[C_WCKPST]
-        s.wck_until[c, index(rank)] = max(s.wck_until[c, index(rank)], until)
+        _keep_data_clock(s, c, t, rank, cfg[C_WL])
     elif command == ACT1:
         s.open_row[c, index(bank)] = row
         s.banks[c, index(bank)].accesses = 0

@@ -20,6 +20,7 @@ from pimsim.devices.dram.engine.state import (
     MAX_BANKS,
     NEVER,
     X_AGE,
+    X_ALONE,
     X_FREE,
     X_LAST,
     X_LAST_READ,
@@ -53,7 +54,7 @@ def take_out(banks: NDArray[np.int64], n: int, bank: int) -> None:
 
 
 @inlined
-def _set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
+def set_oldest_hit(s: Channels, c: int, bank: int, queue: int, slot: int) -> None:
     was, n = s.lists[c, 2 * bank + queue].hit, s.scalar[c, X_READ_HITS + queue]
     s.lists[c, 2 * bank + queue].hit = slot
     if slot >= 0 and was < 0:
@@ -77,7 +78,7 @@ def reclassify(s: Channels, c: int, bank: int) -> None:
     for queue in range(2):
         head = s.lists[c, 2 * bank + queue].head
         if head >= 0:
-            _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, head, row, True) if row >= 0 else -1)
+            set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, head, row, True) if row >= 0 else -1)
             miss = _next_of_kind(s, c, head, row, False) if row >= 0 else head
             _set_oldest_miss(s, c, bank, queue, miss)
 
@@ -131,6 +132,7 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
         if x[c, X_READS] >= s.cfg[C_READQ]:
             return -2
         x[c, X_READS] += 1
+    x[c, X_ALONE] = bank if x[c, X_READS] + x[c, X_WRITES] == 1 else -1
     x[c, X_FREE] -= 1
     slot = index(s.free[c, index(x[c, X_FREE])])
     x[c, X_AGE] += 1
@@ -155,7 +157,7 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     candidate = False
     if s.open_row[c, bank] == row:
         if waiting.hit < 0:
-            _set_oldest_hit(s, c, bank, queue, slot)
+            set_oldest_hit(s, c, bank, queue, slot)
             candidate = True
     elif waiting.miss < 0:
         _set_oldest_miss(s, c, bank, queue, slot)
@@ -169,6 +171,15 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
 
 
 @inlined
+def is_refused(s: Channels, c: int, write: int) -> bool:
+    """Whether a request would find no room, whatever its address; False also if that is not sure."""
+    x, cfg = s.scalar, s.cfg
+    if write or x[c, X_WRITES]:
+        return False
+    return x[c, X_READS] >= cfg[C_READQ]
+
+
+@inlined
 def leave(s: Channels, c: int, t: int, slot: int) -> None:
     """Take a request out of its queue at clock `t`; its slot stays in use."""
     x, request = s.scalar, s.slots[c, slot]
@@ -177,7 +188,7 @@ def leave(s: Channels, c: int, t: int, slot: int) -> None:
     row = s.open_row[c, bank]
     x[c, X_LEFT] = t
     if waiting.hit == slot:
-        _set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
+        set_oldest_hit(s, c, bank, queue, _next_of_kind(s, c, after, row, True))
     elif waiting.miss == slot:
         _set_oldest_miss(s, c, bank, queue, _next_of_kind(s, c, after, row, False))
     if before >= 0:

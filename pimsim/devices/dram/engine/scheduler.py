@@ -59,6 +59,7 @@ from pimsim.devices.dram.engine.state import (
     READY_FIRST,
     ROW,
     ROW_HIT_FIRST,
+    X_ALONE,
     X_CAS_SLOT,
     X_COLUMN_AT,
     X_CONFLICTS,
@@ -322,8 +323,12 @@ def _soonest_rows(s: Channels, c: int, t: int, write: int) -> tuple[int, int, in
     """(first, last, soonest): the turns of the oldest and youngest misses that may go by all bounds at `t`
     (NEVER and -1 for none), and a clock before which no other can go. No loop here branches."""
     first, last, soonest = NEVER, -1, NEVER
-    banks = index(s.cfg[C_GROUPS] * s.cfg[C_BANKS])
-    for rank in range(index(s.cfg[C_RANKS])):
+    alone = s.scalar[c, X_ALONE]
+    banks, ranks, first_rank = index(s.cfg[C_GROUPS] * s.cfg[C_BANKS]), index(s.cfg[C_RANKS]), 0
+    if alone >= 0:
+        first_rank = index(s.banks[c, index(alone)].rank)
+        ranks = first_rank + 1
+    for rank in range(first_rank, ranks):
         closed, opened = _floor(s, c, ACT1, rank), _floor(s, c, PRE, rank)
         if s.scalar[c, X_OWED_BANK] >= 0:
             closed = NEVER
@@ -332,7 +337,10 @@ def _soonest_rows(s: Channels, c: int, t: int, write: int) -> tuple[int, int, in
         if closed > t and opened > t:
             soonest = min(soonest, min(closed, opened))
             continue
-        for bank in range(rank * banks, rank * banks + banks):
+        low, high = rank * banks, rank * banks + banks
+        if alone >= 0:
+            low, high = index(alone), index(alone) + 1
+        for bank in range(low, high):
             when = max(s.row_bound[c, bank], opened if s.open_row[c, bank] >= 0 else closed)
             turn = s.row_turn[c, write, bank]
             first = min(first, turn if when <= t else NEVER)

@@ -53,11 +53,12 @@ ANY, COLUMN, ROW = range(3)
 # Columns of `Channels.scalar`, one row a channel.
 (X_WRITE_MODE, X_CAS_SLOT, X_LAST_READ, X_NEXT_REF, X_REF_BANK, X_MAINT_HEAD, X_MAINT_LEN, X_READS, X_WRITES,
  X_FREE, X_OWED_BANK, X_OWED_BY, X_OPENED, X_ROW_HITS, X_CONFLICTS, X_REFRESHES, X_LAST, X_READ_HITS,
- X_WRITE_HITS, X_AGE, X_POSTPONED, X_LEFT, X_LOOK, X_COLUMN_AT, X_ROW_AT, X_MAINT_AT,
- X_NUM) = range(27)  # fmt: skip
+ X_WRITE_HITS, X_AGE, X_POSTPONED, X_LEFT, X_LOOK, X_COLUMN_AT, X_ROW_AT, X_MAINT_AT, X_ALONE,
+ X_NUM) = range(28)  # fmt: skip
 """X_LEFT: clock at which a request last left a queue. X_LOOK: 1 if what was accepted since the last step may
 change what goes next. X_COLUMN_AT, X_ROW_AT, X_MAINT_AT: clocks before which no data command, no activate or
-precharge for a request, and nothing of the maintenance queue can go (see `bounds.py`)."""
+precharge for a request, and nothing of the maintenance queue can go (see `bounds.py`). X_ALONE: bank of the
+only request that waits, -1 if others do or did since it came."""
 
 FROM_NOWHERE, FROM_OPENED, FROM_MAINTENANCE, FROM_QUEUE, FROM_OWED = range(5)
 """Where a planned command comes from."""
@@ -202,7 +203,7 @@ def make_channels(
     window = int(rings[:, 1].max()) if len(rings) else 1
     b = np.arange(banks, dtype=np.int64)
     scalar = np.zeros((n, X_NUM), np.int64)
-    scalar[:, X_CAS_SLOT] = scalar[:, X_LAST] = scalar[:, X_LEFT] = scalar[:, X_OWED_BANK] = -1
+    scalar[:, [X_CAS_SLOT, X_LAST, X_LEFT, X_OWED_BANK, X_ALONE]] = -1
     scalar[:, X_FREE] = slots
     scalar[:, X_NEXT_REF] = cfg[C_REFI] - 1 if cfg[C_REFRESH] else NEVER
     rings = rings.copy()
