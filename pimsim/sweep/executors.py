@@ -238,8 +238,16 @@ class Dask:
             "distributed.worker.daemon": True,
             "distributed.worker.profile.enabled": False,  # looks at what points do a hundred times a second
             "distributed.scheduler.work-stealing": False,  # `take` does that
-            # Dask has freed memory given back at once, only for the next point to ask for it again.
+            "distributed.scheduler.active-memory-manager.start": False,  # results are small, none stays
+            # Looks at itself less often: points take a second, not milliseconds.
+            "distributed.admin.tick.interval": "1s",
+            "distributed.admin.system-monitor.interval": "5s",
+            "distributed.worker.memory.monitor-interval": "1s",
+            # Dask has freed memory given back at once, only for the next point to ask for it again. With a
+            # threshold of its own glibc no longer raises that for maps; a thread's arena has one, too.
             "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 128 * 2**20,
+            "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 * 2**20,
+            "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
         }
         with contextlib.ExitStack() as stack:
             stack.enter_context(dask.config.set(settings))
