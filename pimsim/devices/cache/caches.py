@@ -10,10 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from pimsim.devices.cache import state as a
-from pimsim.devices.cache.extras import drain
-from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of
+from pimsim.devices.cache.combining import drain
+from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of, empty, start_clocks
 from pimsim.devices.cache.kernel import run
-from pimsim.devices.cache.plain import lanes_of, run_plain
 from pimsim.devices.spec import CacheSpec
 from pimsim.errors import PlacementError, SpecError
 from pimsim.placement.region import Attribute, Region
@@ -222,16 +221,10 @@ class Caches:
             raise SpecError(f"{len(address)} accesses: {error}") from None
         if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
             raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
-        s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
-        s.slot_line[:], s.slot_ready[:] = -1, 0
+        start_clocks(s)
         line_bits = h.line_bytes.bit_length() - 1
-        combined = (code == a.WRITE_COMBINING).any() or (drain_stores and (s.wc_line >= 0).any())
-        core = np.ascontiguousarray(core)
-        if self._plain and not log and not combined:
-            run_plain(s, lanes_of(s.par), core, address, write, code, line_bits)
-            return self._counts(len(address), None, None)
         r = a.Run(
-            core=core,
+            core=np.ascontiguousarray(core),
             address=address,
             write=write,
             attribute=code,
@@ -240,28 +233,21 @@ class Caches:
         )
         s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
         page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
+        full = True if self._special or log or (code == a.WRITE_COMBINING).any() else None
         kept: list[npt.NDArray[np.int64]] = []
         at = 0
         while at < len(address):
-            at = int(run(s, r, line_bits, page_bits, at))
+            at = int(run(s, full, r, np.uint64(line_bits), np.uint64(page_bits), np.uint64(at)))
             self._keep(s, kept)
-        if drain_stores:
+        if drain_stores and (s.wc_line >= 0).any():
             drain(s, len(address), line_bits)
             self._keep(s, kept)
         return self._counts(len(address), kept if log else None, r.served)
 
     @property
-    def _plain(self) -> bool:
-        """Whether `run_plain` knows these caches."""
-        return (
-            self.timing is None
-            and len({len(levels) for levels in self.hierarchy.cores}) == 1
-            and all(
-                (spec.inclusion, spec.write, spec.write_allocate, spec.prefetch)
-                == ("non-inclusive", "back", True, "none")
-                for spec in (cache.spec for cache in self.caches)
-            )
-        )
+    def _special(self) -> bool:
+        """Whether the caches need all that the kernel has."""
+        return self.timing is not None or any(cache.spec.prefetch != "none" for cache in self.caches)
 
     @staticmethod
     def _keep(s: a.CacheArrays, kept: list[npt.NDArray[np.int64]]) -> None:
@@ -280,11 +266,11 @@ class Caches:
                 stall_ns=int(row[a.N_STALL]) / 1000,
                 **{name: int(row[i]) for i, name in enumerate(names)},
             )
-            for cache, row in zip(self.caches, s.counts, strict=True)
+            for cache, row in zip(self.caches, s.counts.reshape(-1, int(a.N_NUM)), strict=True)
         )
 
-        def clocks(column: int) -> tuple[float, ...] | None:
-            return tuple(int(ps) / 1000 for ps in s.clock[:, column]) if self.timing else None
+        def clocks(column: np.uint64) -> tuple[float, ...] | None:
+            return tuple(int(ps) / 1000 for ps in s.clock[column :: int(a.K_NUM)]) if self.timing else None
 
         log = None
         if kept is not None and served is not None:
@@ -324,12 +310,12 @@ class Caches:
         lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
         full = entries >= 0
         order = np.argsort(lines[full])
-        return lines[full][order], ((entries[full] & a.DIRTY) != 0)[order]
+        return lines[full][order], ((entries[full] & int(a.DIRTY)) != 0)[order]
 
     def flush(self) -> int:
         """Empty every cache as software does (clean and invalidate); lines that this writes to memory."""
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
-        self._arrays.entries[:], self._arrays.order[:] = -1, 0
+        empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
 
 
