@@ -233,21 +233,22 @@ class Caches:
         )
         s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
         page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
-        full = True if self._special or log or (code == a.WRITE_COMBINING).any() else None
+        switches = self._switches(log or bool((code == a.WRITE_COMBINING).any()))
         kept: list[npt.NDArray[np.int64]] = []
         at = 0
         while at < len(address):
-            at = int(run(s, full, r, np.uint64(line_bits), np.uint64(page_bits), np.uint64(at)))
+            at = int(run(s, *switches, r, a.U(line_bits), a.U(page_bits), a.U(at)))
             self._keep(s, kept)
         if drain_stores and (s.wc_line >= 0).any():
             drain(s, len(address), line_bits)
             self._keep(s, kept)
         return self._counts(len(address), kept if log else None, r.served)
 
-    @property
-    def _special(self) -> bool:
-        """Whether the caches need all that the kernel has."""
-        return self.timing is not None or any(cache.spec.prefetch != "none" for cache in self.caches)
+    def _switches(self, rare: bool) -> tuple[bool | None, bool | None, bool | None]:
+        """What of the kernel is needed, see `kernel.run`."""
+        ahead = rare or any(cache.spec.prefetch != "none" for cache in self.caches)
+        clock = rare or self.timing is not None
+        return rare or None, ahead or None, clock or None
 
     @staticmethod
     def _keep(s: a.CacheArrays, kept: list[npt.NDArray[np.int64]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pimsim.compiled import compiled, inlined, inner
+from pimsim.devices.cache.replace import Whole
 from pimsim.devices.cache.state import (
     E_BURST,
     E_PART,
@@ -17,7 +18,7 @@ ALL_WRITTEN = -1
 
 
 @inlined
-def _send(s: CacheArrays, k: int, core: int, i: int, line_bits: int) -> None:
+def _send(s: CacheArrays, k: Whole, core: Whole, i: Whole, line_bits: Whole) -> None:
     """Write combining buffer `i` goes to memory, and those after it move up."""
     whole = s.wc_mask[core, i] == ALL_WRITTEN
     s.totals[T_WC_BURSTS if whole else T_WC_PARTIAL] += 1
@@ -33,7 +34,7 @@ def _send(s: CacheArrays, k: int, core: int, i: int, line_bits: int) -> None:
 
 
 @inner
-def combine(s: CacheArrays, k: int, core: int, line: int, mask: int, line_bits: int) -> None:
+def combine(s: CacheArrays, k: Whole, core: Whole, line: Whole, mask: int, line_bits: Whole) -> None:
     """One store of a write-combining region; a line that is whole leaves at once."""
     s.totals[T_WC_STORES] += 1
     at = -1
@@ -55,7 +56,7 @@ def combine(s: CacheArrays, k: int, core: int, line: int, mask: int, line_bits: 
 
 
 @inner
-def flush_line(s: CacheArrays, k: int, core: int, line: int, line_bits: int) -> None:
+def flush_line(s: CacheArrays, k: Whole, core: Whole, line: Whole, line_bits: Whole) -> None:
     """A load of a line that is being combined lets its stores go first."""
     for i in range(s.wc_line.shape[1]):
         if s.wc_line[core, i] == line:
@@ -64,7 +65,7 @@ def flush_line(s: CacheArrays, k: int, core: int, line: int, line_bits: int) -> 
 
 
 @compiled
-def drain(s: CacheArrays, k: int, line_bits: int) -> None:
+def drain(s: CacheArrays, k: Whole, line_bits: Whole) -> None:
     """All combined stores go to memory, core by core, the oldest first."""
     for core in range(len(s.wc_line)):
         while s.wc_line[core, 0] >= 0:

@@ -1,7 +1,7 @@
 """Time, compiled: lines on their way to a cache, what waits for them, and what has no slot to wait in.
 
 The slots of a row lie in the order in which they become free, cyclic from its head: the first is the next to
-be taken, and what is taken last mostly arrives last, so that taking one moves few others.
+be taken, and what is taken last mostly arrives last or soon, so that taking one moves few others.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from pimsim.compiled import inlined
-from pimsim.devices.cache.replace import ONE, Whole
+from pimsim.devices.cache.replace import TWO, Whole
 from pimsim.devices.cache.state import (
-    BUCKETS,
+    BUCKET_BITS,
     K_END,
     K_NC_STALL,
     K_NOW,
@@ -21,55 +21,105 @@ from pimsim.devices.cache.state import (
     N_MERGED,
     N_NUM,
     N_STALL,
+    NO_LIMIT,
     P_CACHE,
     P_HIT_PS,
     P_NUM,
     Q_ISSUE_PS,
     Q_MEMORY_PS,
+    R_END,
+    R_FIRST,
+    R_HALF,
+    R_HEAD,
+    R_NUM,
+    SLOT_BUCKET,
+    SLOT_ID,
+    SLOT_LINE,
+    SLOT_NUM,
+    SLOT_READY,
     CacheArrays,
     U,
 )
 
+SPREAD = U(0x9E3779B97F4A7C15)
+"""2**64 over the golden ratio: multiples of it spread lines of any stride over the buckets."""
+ZERO = U(0)
+
 
 @inlined
-def _on_its_way(s: CacheArrays, row: Whole, line: Whole, now: int) -> int:
-    """When a line that a slot waits for arrives, or -1; of several such slots the one of lowest number."""
-    arrives = -1
-    if s.slot_count[row * BUCKETS + (line & (BUCKETS - ONE))]:
-        base, number = s.slot_first[row], U(LAST)
-        for i in range(base, base + s.slots[row]):
-            if s.slot_line[i] == line and s.slot_ready[i] > now and U(s.slot_id[i]) < number:
-                arrives, number = s.slot_ready[i], U(s.slot_id[i])
+def _bucket(s: CacheArrays, line: Whole) -> Whole:
+    """Where the counts of a line's bucket begin in `slot_count`, one a row."""
+    return ((line * SPREAD) >> (U(64) - BUCKET_BITS)) * (U(len(s.rows)) // R_NUM)
+
+
+@inlined
+def _on_its_way(s: CacheArrays, row: Whole, line: Whole, now: Whole) -> Whole:
+    """When a line that a slot waits for arrives, or 0; of several such slots the one of lowest number."""
+    arrives = ZERO
+    if s.slot_count[_bucket(s, line) + row]:
+        i, end, number = s.rows[row * R_NUM + R_FIRST], s.rows[row * R_NUM + R_END], LAST
+        while i != end:
+            ready = s.slot[i + SLOT_READY]
+            if s.slot[i + SLOT_LINE] == line and ready > now and s.slot[i + SLOT_ID] < number:
+                arrives, number = ready, s.slot[i + SLOT_ID]
+            i += SLOT_NUM
     return arrives
 
 
 @inlined
-def _free_at(s: CacheArrays, row: Whole, now: int) -> int:
+def _free_at(s: CacheArrays, row: Whole, now: Whole) -> Whole:
     """The earliest time, not before `now`, at which a slot of the row is free."""
-    if s.slots[row] == U(0):
+    head = s.rows[row * R_NUM + R_HEAD]
+    if head == NO_LIMIT:
         return now
-    return max(now, s.slot_ready[s.slot_first[row] + s.slot_head[row]])
+    return max(now, s.slot[head + SLOT_READY])
 
 
 @inlined
-def _take(s: CacheArrays, row: Whole, line: Whole, ready: int) -> None:
+def _put(s: CacheArrays, at: Whole, line: Whole, bucket: Whole, ready: Whole, number: Whole) -> None:
+    s.slot[at + SLOT_LINE], s.slot[at + SLOT_BUCKET] = line, bucket
+    s.slot[at + SLOT_READY], s.slot[at + SLOT_ID] = ready, number
+
+
+@inlined
+def _take(s: CacheArrays, row: Whole, line: Whole, ready: Whole) -> None:
     """The slot that is free first (of several, the one of lowest number) holds `line` until `ready`."""
-    n = s.slots[row]
-    if n:
-        base = s.slot_first[row]
-        at = s.slot_head[row]
-        number = s.slot_id[base + at]
-        s.slot_count[row * BUCKETS + (s.slot_line[base + at] & (BUCKETS - ONE))] -= np.uint32(1)
-        s.slot_count[row * BUCKETS + (line & (BUCKETS - ONE))] += np.uint32(1)
-        s.slot_head[row] = at + ONE if at + ONE < n else U(0)
-        for _ in range(n - ONE):  # back to its place among those that are free later
-            before = base + (at - ONE if at else n - ONE)
-            if s.slot_ready[before] < ready or (s.slot_ready[before] == ready and s.slot_id[before] < number):
-                break
-            s.slot_line[base + at], s.slot_ready[base + at] = s.slot_line[before], s.slot_ready[before]
-            s.slot_id[base + at] = s.slot_id[before]
-            at = before - base
-        s.slot_line[base + at], s.slot_ready[base + at], s.slot_id[base + at] = line, ready, number
+    r = row * R_NUM
+    at = s.rows[r + R_HEAD]
+    if at != NO_LIMIT:
+        first, end = s.rows[r + R_FIRST], s.rows[r + R_END]
+        number, bucket = s.slot[at + SLOT_ID], _bucket(s, line)
+        s.slot_count[s.slot[at + SLOT_BUCKET] + row] -= np.uint16(1)
+        s.slot_count[bucket + row] += np.uint16(1)
+        after = at + SLOT_NUM
+        if after == end:
+            after = first
+        before = (end if at == first else at) - SLOT_NUM
+        middle = at + s.rows[r + R_HALF]
+        if middle >= end:
+            middle -= end - first
+        if ready > s.slot[before + SLOT_READY]:  # it becomes the last
+            s.rows[r + R_HEAD] = after
+        elif ready >= s.slot[middle + SLOT_READY]:  # the last, and moves forward to its place
+            s.rows[r + R_HEAD] = after
+            while at != after:
+                when, whose = s.slot[before + SLOT_READY], s.slot[before + SLOT_ID]
+                if when < ready or (when == ready and whose < number):
+                    break
+                _put(s, at, s.slot[before + SLOT_LINE], s.slot[before + SLOT_BUCKET], when, whose)
+                at = before
+                before = (end if at == first else at) - SLOT_NUM
+        else:  # it stays the first, and moves back: not as far as the middle
+            while True:
+                when, whose = s.slot[after + SLOT_READY], s.slot[after + SLOT_ID]
+                if when > ready or (when == ready and whose > number):
+                    break
+                _put(s, at, s.slot[after + SLOT_LINE], s.slot[after + SLOT_BUCKET], when, whose)
+                at = after
+                after += SLOT_NUM
+                if after == end:
+                    after = first
+        _put(s, at, line, bucket, ready, number)
 
 
 @inlined
@@ -77,46 +127,47 @@ def timed(
     s: CacheArrays, core: Whole, base: Whole, end: Whole, held: Whole, line: Whole, write: bool
 ) -> None:
     """When a cacheable access can go and when it is done; held: the level that had the line."""
-    now, source, arrives = s.clock[core * K_NUM + K_NOW], base, -1
+    clock = core * K_NUM
+    began = s.clock[clock + K_NOW]
+    now, source, arrives = began, base, ZERO
     while source != end:
-        arrives = _on_its_way(s, s.par[source + P_CACHE], line, now)
-        if arrives >= 0:
-            s.counts[s.par[source + P_CACHE] * N_NUM + N_MERGED] += 1
+        row = s.par[source + P_CACHE]
+        arrives = _on_its_way(s, row, line, began)
+        if arrives:
+            s.counts[row * N_NUM + N_MERGED] += 1
             break
         if source == held:
             break
-        source += P_NUM
-    for q in range(base, source, P_NUM):
-        free = _free_at(s, s.par[q + P_CACHE], now)
-        s.counts[s.par[q + P_CACHE] * N_NUM + N_STALL] += free - now
+        free = _free_at(s, row, now)
+        s.counts[row * N_NUM + N_STALL] += np.int64(free - now)
         now = free
-    stores = U(len(s.slots)) - U(len(s.depth)) + core
+        source += P_NUM
+    stores = U(len(s.rows)) // R_NUM - U(len(s.depth)) + core
     if write:
         free = _free_at(s, stores, now)
-        s.clock[core * K_NUM + K_STORE_STALL] += free - now
+        s.clock[clock + K_STORE_STALL] += free - now
         now = free
+    done = now + s.timing[Q_MEMORY_PS]
     if source != end:
-        done = max(now, arrives) + np.int64(s.par[source + P_HIT_PS])
-    else:
-        done = now + s.timing[Q_MEMORY_PS]
-    for q in range(base, source, P_NUM):
-        _take(s, s.par[q + P_CACHE], line, done)
-    if write:
-        _take(s, stores, line, done)
-    s.clock[core * K_NUM + K_NOW] = now + s.timing[Q_ISSUE_PS]
-    s.clock[core * K_NUM + K_END] = max(s.clock[core * K_NUM + K_END], done)
+        done = max(now, arrives) + s.par[source + P_HIT_PS]
+    q, last = base, source + P_NUM if write else source
+    while q != last:
+        _take(s, stores if q == source else s.par[q + P_CACHE], line, done)
+        q += P_NUM
+    s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
+    s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
 
 
 @inlined
 def timed_nc(s: CacheArrays, core: Whole) -> None:
     """The same of a non-cacheable access, which goes to memory whatever it is."""
-    row = U(len(s.slots)) - U(2) * U(len(s.depth)) + core
-    now = _free_at(s, row, s.clock[core * K_NUM + K_NOW])
-    s.clock[core * K_NUM + K_NC_STALL] += now - s.clock[core * K_NUM + K_NOW]
+    row, clock = U(len(s.rows)) // R_NUM - TWO * U(len(s.depth)) + core, core * K_NUM
+    now = _free_at(s, row, s.clock[clock + K_NOW])
+    s.clock[clock + K_NC_STALL] += now - s.clock[clock + K_NOW]
     done = now + s.timing[Q_MEMORY_PS]
     _take(s, row, LAST, done)
-    s.clock[core * K_NUM + K_NOW] = now + s.timing[Q_ISSUE_PS]
-    s.clock[core * K_NUM + K_END] = max(s.clock[core * K_NUM + K_END], done)
+    s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
+    s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
 
 
 @inlined
@@ -131,5 +182,5 @@ def timed_prefetch(s: CacheArrays, core: Whole, level: Whole, end: Whole, held: 
     """A prefetch takes an MSHR of its level until its line arrives from the level that held it."""
     wait = s.timing[Q_MEMORY_PS]
     if held != end:
-        wait = np.int64(s.par[held + P_HIT_PS])
+        wait = s.par[held + P_HIT_PS]
     _take(s, s.par[level + P_CACHE], line, s.clock[core * K_NUM + K_NOW] + wait)

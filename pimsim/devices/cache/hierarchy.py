@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pimsim.devices.cache import state as a
 from pimsim.devices.cache.state import U
@@ -170,12 +171,11 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         + [timed.nc_outstanding] * cores
         + [timed.store_buffer] * cores
     )  # fmt: skip
-    most = max(1, int(slots.max()))
     rng = (np.arange(len(caches), dtype=np.int64) + 1) * 2654435761 + seed * 40503 + 1
     held = a.CacheArrays(
         par=par.ravel(),
         depth=np.array([len(path) for path in paths], np.uint64),
-        entries=np.zeros(entries + a.SPARE_ENTRIES, np.int32),
+        entries=_aligned(entries + a.SPARE_ENTRIES),
         order=np.zeros(sets, np.uint64),
         rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
         counts=np.zeros(len(caches) * int(a.N_NUM), np.int64),
@@ -183,16 +183,12 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         events=np.zeros((log_rows, 4), np.int64),
         inner=np.array(inner, np.uint64),
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
-        slots=slots.astype(np.uint64),
-        slot_first=np.arange(0, len(slots) * most, most, dtype=np.uint64),
-        slot_line=np.zeros(len(slots) * most, np.uint64),
-        slot_ready=np.zeros(len(slots) * most, np.int64),
-        slot_id=np.zeros(len(slots) * most, np.uint32),
-        slot_head=np.zeros(len(slots), np.uint64),
-        slot_count=np.zeros(len(slots) * int(a.BUCKETS), np.uint32),
-        clock=np.zeros(cores * int(a.K_NUM), np.int64),
+        rows=_rows(slots).ravel(),
+        slot=np.zeros(slots.sum() * int(a.SLOT_NUM), np.uint64),
+        slot_count=np.zeros(len(slots) << int(a.BUCKET_BITS), np.uint16),
+        clock=np.zeros(cores * int(a.K_NUM), np.uint64),
         timing=np.array(
-            [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.int64
+            [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
         ),
         wc_line=np.full((cores, hierarchy.combining_buffers), -1, np.int64),
         wc_mask=np.zeros((cores, hierarchy.combining_buffers), np.int64),
@@ -203,6 +199,13 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
     empty(held, caches)
     start_clocks(held)
     return held
+
+
+def _aligned(entries: int) -> NDArray[np.int32]:
+    """Zeros from a line of the machine's own caches on, so that a set lies in as few of them as can be."""
+    held = np.zeros(entries + 16, np.int32)
+    first = -held.ctypes.data % 64 // 4
+    return held[first : first + entries]
 
 
 def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
@@ -218,8 +221,20 @@ def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
 def start_clocks(s: a.CacheArrays) -> None:
     """No time has passed, nothing was counted, and no line is on its way."""
     s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
-    s.slot_line[:], s.slot_ready[:], s.slot_head[:] = a.LAST, 0, 0
-    rows = s.slot_id.reshape(len(s.slots), -1)
-    rows[:] = np.arange(rows.shape[1])
-    buckets = s.slot_count.reshape(len(s.slots), -1)
-    buckets[:], buckets[:, -1] = 0, s.slots
+    rows, slots = s.rows.reshape(-1, int(a.R_NUM)), s.slot.reshape(-1, int(a.SLOT_NUM))
+    first, end = rows[:, int(a.R_FIRST)], rows[:, int(a.R_END)]
+    rows[:, int(a.R_HEAD)] = np.where(first == end, a.NO_LIMIT, first)
+    slots[:] = 0
+    for begin, size in zip(first // a.SLOT_NUM, (end - first) // a.SLOT_NUM, strict=True):
+        slots[int(begin) : int(begin + size), int(a.SLOT_ID)] = np.arange(size)
+    s.slot_count[:] = 0  # all hold line 0, of bucket 0, which arrived
+    s.slot_count[: len(rows)] = (end - first) // a.SLOT_NUM
+
+
+def _rows(slots: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """`CacheArrays.rows` of so many slots each, but for their heads."""
+    rows = np.zeros((len(slots), int(a.R_NUM)), np.uint64)
+    rows[:, int(a.R_END)] = np.cumsum(slots)
+    rows[1:, int(a.R_FIRST)] = rows[:-1, int(a.R_END)]
+    rows[:, int(a.R_HALF)] = slots // 2
+    return rows * a.SLOT_NUM

@@ -72,15 +72,15 @@ from pimsim.devices.cache.state import (
 )
 from pimsim.devices.cache.vector import find, lowest
 
-Full = Any
+Switch = Any
 MEMORY = LAST
 """Cache number of the memory in the log, which is signed: -1."""
 
 
 @inlined
-def note(s: CacheArrays, full: Full, access: Whole, event: int, cache: Whole, address: Whole) -> None:
+def note(s: CacheArrays, rare: Switch, access: Whole, event: int, cache: Whole, address: Whole) -> None:
     """One more row of the log, if there is one."""
-    if full is not None and len(s.events):
+    if rare is not None and len(s.events):
         used = s.totals[T_USED]
         row = s.events[U(used)]
         row[0], row[1], row[2], row[3] = access, event, cache, address
@@ -88,7 +88,9 @@ def note(s: CacheArrays, full: Full, access: Whole, event: int, cache: Whole, ad
 
 
 @inlined
-def invalidate(s: CacheArrays, full: Full, k: Whole, c: Whole, line: Whole, line_bits: Whole) -> Whole:
+def invalidate(
+    s: CacheArrays, rare: Switch, ahead: Switch, k: Whole, c: Whole, line: Whole, line_bits: Whole
+) -> Whole:
     """Take a line out of the caches of the list at `c`; DIRTY if one of them held it so."""
     dirty = U(0)
     q = s.inner[c]
@@ -101,10 +103,10 @@ def invalidate(s: CacheArrays, full: Full, k: Whole, c: Whole, line: Whole, line
             entry = U(s.entries[first + way])
             dirty |= entry & DIRTY
             s.counts[inner * N_NUM + N_INVALIDATED] += 1
-            if full is not None:
-                s.counts[inner * N_NUM + N_UNUSED] += np.int64((entry & PREFETCHED) >> ONE)
+            if ahead is not None and entry & PREFETCHED:
+                s.counts[inner * N_NUM + N_UNUSED] += 1
             remove(s, q, first, s.par[q + P_SET] + row, way)
-            note(s, full, k, E_INVALIDATE, inner, line << line_bits)
+            note(s, rare, k, E_INVALIDATE, inner, line << line_bits)
         c += ONE
         q = s.inner[c]
     return dirty
@@ -112,7 +114,15 @@ def invalidate(s: CacheArrays, full: Full, k: Whole, c: Whole, line: Whole, line
 
 @inlined
 def fill(
-    s: CacheArrays, full: Full, k: Whole, end: Whole, q: Whole, line: Whole, flags: Whole, line_bits: Whole
+    s: CacheArrays,
+    rare: Switch,
+    ahead: Switch,
+    k: Whole,
+    end: Whole,
+    q: Whole,
+    line: Whole,
+    flags: Whole,
+    line_bits: Whole,
 ) -> None:
     """Put a line into a level that lacks it; victims move outwards until none is left."""
     waiting, forced = U(0), True
@@ -120,7 +130,7 @@ def fill(
         onward = False
         if q == end:  # only dirty lines come this far
             s.totals[T_WRITES] += 1
-            note(s, full, k, E_WRITE, MEMORY, line << line_bits)
+            note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
         else:
             bits, row = s.par[q + P_BITS], line & s.par[q + P_MASK]
             first, at = s.par[q + P_FIRST] + row * s.par[q + P_WAYS], s.par[q + P_SET] + row
@@ -150,17 +160,17 @@ def fill(
                 if left >= 0:
                     old = U(left)
                     s.counts[c + N_EVICTIONS] += 1
-                    if full is not None:
-                        s.counts[c + N_UNUSED] += np.int64((old & PREFETCHED) >> ONE)
+                    if ahead is not None and old & PREFETCHED:
+                        s.counts[c + N_UNUSED] += 1
                     line, flags = ((old >> TWO) << bits) | row, old & DIRTY
                     if s.par[q + P_INCLUSION] == INCLUSIVE:
-                        flags |= invalidate(s, full, k, s.par[q + P_INNER], line, line_bits)
+                        flags |= invalidate(s, rare, ahead, k, s.par[q + P_INNER], line, line_bits)
                     if flags:
                         s.counts[c + N_WRITE_BACKS] += 1
                         onward = True
                     else:
                         onward = s.par[q + P_CLEAN_ON] != U(0)
-                    note(s, full, k, E_EVICT_DIRTY if flags else E_EVICT_CLEAN, cache, line << line_bits)
+                    note(s, rare, k, E_EVICT_DIRTY if flags else E_EVICT_CLEAN, cache, line << line_bits)
             else:
                 onward = True
         if onward:
@@ -175,8 +185,8 @@ def fill(
 
 @inlined
 def walk(
-    s: CacheArrays, full: Full, k: Whole, start: Whole, end: Whole, line: Whole, write: bool, demand: bool,
-    line_bits: Whole,
+    s: CacheArrays, rare: Switch, ahead: Switch, k: Whole, start: Whole, end: Whole, line: Whole, write: bool,
+    demand: bool, line_bits: Whole,
 ) -> tuple[Whole, Whole]:  # fmt: skip
     """One access from level `start` on: (first level that held the line, lookups noted for prefetchers).
 
@@ -197,7 +207,7 @@ def walk(
                 entry = U(s.entries[first + way])
                 if demand:
                     s.counts[c + N_HITS] += 1
-                    if full is not None:
+                    if ahead is not None:
                         if s.par[h + P_PREFETCH]:
                             s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, (entry >> ONE) & ONE
                             looked += ONE
@@ -208,7 +218,7 @@ def walk(
                 if h != level and s.par[h + P_INCLUSION] == EXCLUSIVE:
                     remove(s, h, first, at, way)
                     s.counts[c + N_MOVES] += 1
-                    note(s, full, k, E_MOVE, s.par[h + P_CACHE], line << line_bits)
+                    note(s, rare, k, E_MOVE, s.par[h + P_CACHE], line << line_bits)
                     flags = entry & DIRTY
                 else:
                     if write and h == level and s.par[h + P_BACK]:
@@ -217,7 +227,7 @@ def walk(
                 break
             if demand:
                 s.counts[c + N_MISSES] += 1
-                if full is not None and s.par[h + P_PREFETCH]:
+                if ahead is not None and s.par[h + P_PREFETCH]:
                     s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, ONE
                     looked += ONE
             h += P_NUM
@@ -228,12 +238,12 @@ def walk(
         if h == end:
             if level == end:
                 s.totals[T_WRITES] += 1
-                note(s, full, k, E_WRITE, MEMORY, line << line_bits)
+                note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
                 break
             s.totals[T_READS] += 1
             if not demand:
                 s.totals[T_PREFETCH_READS] += 1
-            note(s, full, k, E_READ, MEMORY, line << line_bits)
+            note(s, rare, k, E_READ, MEMORY, line << line_bits)
         while h != level:
             h -= P_NUM
             if h != level:
@@ -243,7 +253,7 @@ def walk(
                 flags |= PREFETCHED
             elif write and s.par[h + P_BACK]:
                 flags |= DIRTY
-            fill(s, full, k, end, h, line, flags, line_bits)
+            fill(s, rare, ahead, k, end, h, line, flags, line_bits)
             flags = U(0)
         if not write or s.par[level + P_BACK]:
             break
@@ -253,60 +263,61 @@ def walk(
 
 @inlined
 def prefetch(
-    s: CacheArrays, full: Full, k: Whole, core: Whole, end: Whole, line: Whole, looked: Whole,
-    line_bits: Whole, page_bits: Whole,
+    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, core: Whole, end: Whole,
+    line: Whole, looked: Whole, line_bits: Whole, page_bits: Whole,
 ) -> None:  # fmt: skip
     """Bring in what the prefetchers ask for after an access that looked at their levels."""
-    on = s.timing[Q_ON] != 0
     for i in range(next_lines(s, line, looked, page_bits - line_bits)):
         q, target = s.ahead[TWO * i], s.ahead[TWO * i + ONE]
         row, cache = target & s.par[q + P_MASK], s.par[q + P_CACHE]
         first = s.par[q + P_FIRST] + row * s.par[q + P_WAYS]
         if find(s.entries, first, s.par[q + P_WAY_BITS], (target >> s.par[q + P_BITS]) << TWO):
             continue
-        if on and not timed_free(s, core, cache):
+        if clock is not None and s.timing[Q_ON] and not timed_free(s, core, cache):
             s.counts[cache * N_NUM + N_DROPPED] += 1
             continue
         s.counts[cache * N_NUM + N_PREFETCHES] += 1
-        note(s, full, k, E_PREFETCH, cache, target << line_bits)
-        held, _ = walk(s, full, k, q, end, target, False, False, line_bits)
-        if on:
+        note(s, rare, k, E_PREFETCH, cache, target << line_bits)
+        held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
+        if clock is not None and s.timing[Q_ON]:
             timed_prefetch(s, core, q, end, held, target)
 
 
 @compiled
 def run(
-    s: CacheArrays, full: Full, r: Run, line_bits: np.uint64, page_bits: np.uint64, begin: np.uint64
-) -> np.uint64:
+    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, r: Run, line_bits: Whole, page_bits: Whole,
+    begin: Whole,
+) -> Whole:  # fmt: skip
     """Accesses from `begin` on; where it stopped: at the end, or before the log is full.
 
-    full: None makes a shorter compiled function, which knows no log, prefetcher, time or write combining.
+    A switch is True, or None to make a shorter compiled function, which lacks something. rare: the log and
+    write combining. ahead: prefetchers. clock: the time model, which `timing` can still have off.
     """
     n, lanes = U(len(r.address)), U(len(s.par)) // U(len(s.depth))
     for k in range(begin, n):
-        if full is not None and len(s.events) and s.totals[T_USED] + MARGIN > len(s.events):
+        if rare is not None and len(s.events) and s.totals[T_USED] + MARGIN > len(s.events):
             return k
         core, write, line = U(r.core[k]), r.write[k], U(r.address[k]) >> line_bits
         base = core * lanes
         end = base + s.depth[core] * P_NUM
         if r.attribute[k] != CACHEABLE:
-            if full is not None:
+            if rare is not None:
                 r.served[k] = s.depth[core]
                 if r.attribute[k] == WRITE_COMBINING:
                     if write:
                         combine(s, k, core, line, r.mask[k], line_bits)
                         continue
                     flush_line(s, k, core, line, line_bits)
-                if s.timing[Q_ON]:
-                    timed_nc(s, core)
+            if clock is not None and s.timing[Q_ON]:
+                timed_nc(s, core)
             s.totals[T_NC_WRITES if write else T_NC_READS] += 1
-            note(s, full, k, E_NC_WRITE if write else E_NC_READ, MEMORY, U(r.address[k]))
+            note(s, rare, k, E_NC_WRITE if write else E_NC_READ, MEMORY, U(r.address[k]))
             continue
-        held, looked = walk(s, full, k, base, end, line, write, True, line_bits)
-        if full is not None:
+        held, looked = walk(s, rare, ahead, k, base, end, line, write, True, line_bits)
+        if rare is not None:
             r.served[k] = (held - base) // P_NUM
-            if s.timing[Q_ON]:
-                timed(s, core, base, end, held, line, write)
-            if looked:
-                prefetch(s, full, k, core, end, line, looked, line_bits, page_bits)
+        if clock is not None and s.timing[Q_ON]:
+            timed(s, core, base, end, held, line, write)
+        if ahead is not None and looked:
+            prefetch(s, rare, ahead, clock, k, core, end, line, looked, line_bits, page_bits)
     return n

@@ -56,11 +56,11 @@ _KEPT, _POINTED = _tree_masks()
 
 
 @inlined
-def nibble_of(word: Whole, way: Whole) -> Whole:
-    """The lowest bit of the first nibble that is `way`."""
+def up_to(word: Whole, way: Whole) -> Whole:
+    """The bits of all nibbles up to the first that is `way`."""
     other = word ^ (way * ONES)
     zero = (other - ONES) & ~other & EIGHTS
-    return (zero & (~zero + ONE)) >> THREE
+    return zero ^ (zero - ONE)
 
 
 @inlined
@@ -69,8 +69,8 @@ def touch(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
     policy, word = s.par[q + P_POLICY], s.order[at]
     if policy == LRU:
         if word & FIFTEEN != way:
-            bit = nibble_of(word, way)
-            s.order[at] = (word & ~((bit << FOUR) - ONE)) | ((word & (bit - ONE)) << FOUR) | way
+            moved = up_to(word, way)
+            s.order[at] = (word & ~moved) | ((word << FOUR) & moved) | way
     elif policy == TREE_PLRU:
         s.order[at] = away(word, s.par[q + P_WAYS], way)
     elif policy == SRRIP:
@@ -78,7 +78,7 @@ def touch(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
 
 
 @inlined
-def away(word: Whole, ways: Whole, way: Whole) -> Whole:
+def away(word: Whole, ways: Whole, way: Whole) -> Any:
     """The tree with every node on the way to `way` pointing to the other side."""
     return (word & _KEPT[ways * U(16) + way]) | _POINTED[ways * U(16) + way]
 
@@ -86,7 +86,8 @@ def away(word: Whole, ways: Whole, way: Whole) -> Whole:
 @inlined
 def room(s: CacheArrays, q: Whole, first: Whole, at: Whole) -> Whole:
     """The way that a new entry takes: an empty one, or else the victim; it counts as entered."""
-    policy, word = s.par[q + P_POLICY], s.order[at]
+    policy: Whole = s.par[q + P_POLICY]
+    word: Whole = s.order[at]
     if policy == LRU:
         way = (word >> s.par[q + P_OF_POLICY]) & FIFTEEN
         s.order[at] = (word << FOUR) | way
@@ -134,7 +135,7 @@ def remove(s: CacheArrays, q: Whole, first: Whole, at: Whole, way: Whole) -> Non
     s.entries[first + way] = -1
     word = s.order[at]
     if s.par[q + P_POLICY] == LRU:
-        before, last = nibble_of(word, way) - ONE, s.par[q + P_OF_POLICY]
+        before, last = up_to(word, way) >> FOUR, s.par[q + P_OF_POLICY]
         word = (word & before) | ((word >> FOUR) & ~before)
         s.order[at] = (word & ~(FIFTEEN << last)) | (way << last)
     else:

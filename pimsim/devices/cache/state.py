@@ -69,7 +69,16 @@ MARGIN = 1 << 14
 
 SPARE_ENTRIES = 16
 """Entries after the last: sets are looked at 16 ways at a time."""
-BUCKETS = U(256)
+BUCKET_BITS = U(9)
+
+# Columns of `CacheArrays.rows`.
+R_HEAD, R_FIRST, R_END, R_HALF = map(U, range(4))
+R_NUM = U(4)
+NO_LIMIT = LAST
+"""Head of a row without slots."""
+# Columns of `CacheArrays.slot`.
+SLOT_LINE, SLOT_BUCKET, SLOT_READY, SLOT_ID = map(U, range(4))
+SLOT_NUM = U(4)
 
 
 class CacheArrays(NamedTuple):
@@ -84,13 +93,13 @@ class CacheArrays(NamedTuple):
     events: (m, 4) access, event, cache or -1, address; no rows: no log.
     inner: lanes of the caches inside each cache, LAST after those of each.
     strides: (caches * STRIDE_ENTRIES * 4,) page, last line, distance to it, unused.
-    slots: (rows,) lines that may be on their way, 0: no limit. One row a cache (MSHRs), then one a core
-      (non-cacheable), then one a core (store buffer).
-    slot_first: (rows,) where the slots of a row begin.
-    slot_line, slot_ready, slot_id: (rows * most,) the line in each slot, when it arrives (ps), and the slot's
-      number; of a row in the order in which they become free, cyclic from slot_head: (rows,) on.
-    slot_count: (rows * BUCKETS,) slots whose line falls into a bucket: most lines are seen not to be on
-      their way from this alone.
+    rows: (rows * R_NUM,) of lines that may be on their way; one row a cache (MSHRs), then one a core
+      (non-cacheable), then one a core (store buffer). Its slots lie in `slot` in the order in which they
+      become free, cyclic from R_HEAD on; where they begin and end, and half their number in the same unit.
+    slot: (slots * SLOT_NUM,) the line in each slot, its bucket in slot_count, when it arrives (ps), and the
+      slot's number in the row.
+    slot_count: (rows << BUCKET_BITS,), bucket by bucket, slots whose line falls into a bucket: alone it says
+      of most lines that they are not on their way.
     clock: (cores * K_NUM,) ps. timing: (3,).
     wc_line, wc_mask: (cores, buffers) lines being combined, oldest first, and which 64ths are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers. ahead: lines to prefetch.
@@ -106,15 +115,11 @@ class CacheArrays(NamedTuple):
     events: NDArray[np.int64]
     inner: NDArray[np.uint64]
     strides: NDArray[np.uint64]
-    slots: NDArray[np.uint64]
-    slot_first: NDArray[np.uint64]
-    slot_line: NDArray[np.uint64]
-    slot_ready: NDArray[np.int64]
-    slot_id: NDArray[np.uint32]
-    slot_head: NDArray[np.uint64]
-    slot_count: NDArray[np.uint32]
-    clock: NDArray[np.int64]
-    timing: NDArray[np.int64]
+    rows: NDArray[np.uint64]
+    slot: NDArray[np.uint64]
+    slot_count: NDArray[np.uint16]
+    clock: NDArray[np.uint64]
+    timing: NDArray[np.uint64]
     wc_line: NDArray[np.int64]
     wc_mask: NDArray[np.int64]
     work: NDArray[np.uint64]

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
 
+_intrinsic: Any = intrinsic
 _WAYS = ir.VectorType(ir.IntType(32), 16)
 
 
-@intrinsic
+@_intrinsic
 def match(typing: Any, entries: Any, first: Any, key: Any) -> Any:
     """match(entries, first, key): bit i is set if int32 entry first + i, i < 16, is `key` but for its flags.
 
@@ -35,7 +36,7 @@ def match(typing: Any, entries: Any, first: Any, key: Any) -> Any:
     return types.uint64(entries, types.uint64, types.uint64), build
 
 
-@intrinsic
+@_intrinsic
 def lowest(typing: Any, word: Any) -> Any:
     """lowest(word): number of the lowest bit that is set; anything if none is."""
 
