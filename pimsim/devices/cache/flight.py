@@ -32,7 +32,6 @@ from pimsim.devices.cache.state import (
     R_HALF,
     R_HEAD,
     R_NUM,
-    SLOT_BUCKET,
     SLOT_ID,
     SLOT_LINE,
     SLOT_NUM,
@@ -48,15 +47,15 @@ ZERO = U(0)
 
 @inlined
 def _bucket(s: CacheArrays, line: Whole) -> Whole:
-    """Where the counts of a line's bucket begin in `slot_count`, one a row."""
+    """Where a line's bucket begins in `latest`, one number a row."""
     return ((line * SPREAD) >> (U(64) - BUCKET_BITS)) * (U(len(s.rows)) // R_NUM)
 
 
 @inlined
-def _on_its_way(s: CacheArrays, row: Whole, line: Whole, now: Whole) -> Whole:
+def _on_its_way(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, now: Whole) -> Whole:
     """When a line that a slot waits for arrives, or 0; of several such slots the one of lowest number."""
     arrives = ZERO
-    if s.slot_count[_bucket(s, line) + row]:
+    if s.latest[bucket + row] > now:
         i, end, number = s.rows[row * R_NUM + R_FIRST], s.rows[row * R_NUM + R_END], LAST
         while i != end:
             ready = s.slot[i + SLOT_READY]
@@ -76,50 +75,49 @@ def _free_at(s: CacheArrays, row: Whole, now: Whole) -> Whole:
 
 
 @inlined
-def _put(s: CacheArrays, at: Whole, line: Whole, bucket: Whole, ready: Whole, number: Whole) -> None:
-    s.slot[at + SLOT_LINE], s.slot[at + SLOT_BUCKET] = line, bucket
-    s.slot[at + SLOT_READY], s.slot[at + SLOT_ID] = ready, number
+def _put(s: CacheArrays, at: Whole, line: Whole, ready: Whole) -> None:
+    s.slot[at + SLOT_LINE], s.slot[at + SLOT_READY] = line, ready
 
 
 @inlined
-def _take(s: CacheArrays, row: Whole, line: Whole, ready: Whole) -> None:
+def _take(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, ready: Whole) -> None:
     """The slot that is free first (of several, the one of lowest number) holds `line` until `ready`."""
     r = row * R_NUM
     at = s.rows[r + R_HEAD]
     if at != NO_LIMIT:
         first, end = s.rows[r + R_FIRST], s.rows[r + R_END]
-        number, bucket = s.slot[at + SLOT_ID], _bucket(s, line)
-        s.slot_count[s.slot[at + SLOT_BUCKET] + row] -= np.uint16(1)
-        s.slot_count[bucket + row] += np.uint16(1)
+        s.latest[bucket + row] = max(s.latest[bucket + row], ready)
         after = at + SLOT_NUM
         if after == end:
             after = first
         before = (end if at == first else at) - SLOT_NUM
-        middle = at + s.rows[r + R_HALF]
+        if ready > s.slot[before + SLOT_READY]:  # it becomes the last, as mostly
+            s.rows[r + R_HEAD] = after
+            _put(s, at, line, ready)
+            return
+        number, middle = s.slot[at + SLOT_ID], at + s.rows[r + R_HALF]
         if middle >= end:
             middle -= end - first
-        if ready > s.slot[before + SLOT_READY]:  # it becomes the last
+        last = ready >= s.slot[middle + SLOT_READY]
+        if last:
             s.rows[r + R_HEAD] = after
-        elif ready >= s.slot[middle + SLOT_READY]:  # the last, and moves forward to its place
-            s.rows[r + R_HEAD] = after
-            while at != after:
-                when, whose = s.slot[before + SLOT_READY], s.slot[before + SLOT_ID]
-                if when < ready or (when == ready and whose < number):
-                    break
-                _put(s, at, s.slot[before + SLOT_LINE], s.slot[before + SLOT_BUCKET], when, whose)
-                at = before
-                before = (end if at == first else at) - SLOT_NUM
-        else:  # it stays the first, and moves back: not as far as the middle
-            while True:
-                when, whose = s.slot[after + SLOT_READY], s.slot[after + SLOT_ID]
-                if when > ready or (when == ready and whose > number):
-                    break
-                _put(s, at, s.slot[after + SLOT_LINE], s.slot[after + SLOT_BUCKET], when, whose)
-                at = after
-                after += SLOT_NUM
-                if after == end:
-                    after = first
-        _put(s, at, line, bucket, ready, number)
+        other = before if last else after
+        while True:  # from the last place forward, or from the first one back, but not as far as the middle
+            when, whose = s.slot[other + SLOT_READY], s.slot[other + SLOT_ID]
+            later = when > ready or (when == ready and whose > number)
+            if later != last or (last and at == after):
+                break
+            _put(s, at, s.slot[other + SLOT_LINE], when)
+            s.slot[at + SLOT_ID] = whose
+            at = other
+            if last:
+                other = (end if other == first else other) - SLOT_NUM
+            else:
+                other += SLOT_NUM
+                if other == end:
+                    other = first
+        _put(s, at, line, ready)
+        s.slot[at + SLOT_ID] = number
 
 
 @inlined
@@ -127,12 +125,12 @@ def timed(
     s: CacheArrays, core: Whole, base: Whole, end: Whole, held: Whole, line: Whole, write: bool
 ) -> None:
     """When a cacheable access can go and when it is done; held: the level that had the line."""
-    clock = core * K_NUM
+    clock, bucket = core * K_NUM, _bucket(s, line)
     began = s.clock[clock + K_NOW]
     now, source, arrives = began, base, ZERO
     while source != end:
         row = s.par[source + P_CACHE]
-        arrives = _on_its_way(s, row, line, began)
+        arrives = _on_its_way(s, row, line, bucket, began)
         if arrives:
             s.counts[row * N_NUM + N_MERGED] += 1
             break
@@ -152,7 +150,7 @@ def timed(
         done = max(now, arrives) + s.par[source + P_HIT_PS]
     q, last = base, source + P_NUM if write else source
     while q != last:
-        _take(s, stores if q == source else s.par[q + P_CACHE], line, done)
+        _take(s, stores if q == source else s.par[q + P_CACHE], line, bucket, done)
         q += P_NUM
     s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
     s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
@@ -165,7 +163,7 @@ def timed_nc(s: CacheArrays, core: Whole) -> None:
     now = _free_at(s, row, s.clock[clock + K_NOW])
     s.clock[clock + K_NC_STALL] += now - s.clock[clock + K_NOW]
     done = now + s.timing[Q_MEMORY_PS]
-    _take(s, row, LAST, done)
+    _take(s, row, LAST, _bucket(s, LAST), done)
     s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
     s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
 
@@ -183,4 +181,5 @@ def timed_prefetch(s: CacheArrays, core: Whole, level: Whole, end: Whole, held: 
     wait = s.timing[Q_MEMORY_PS]
     if held != end:
         wait = s.par[held + P_HIT_PS]
-    _take(s, s.par[level + P_CACHE], line, s.clock[core * K_NUM + K_NOW] + wait)
+    ready = s.clock[core * K_NUM + K_NOW] + wait
+    _take(s, s.par[level + P_CACHE], line, _bucket(s, line), ready)

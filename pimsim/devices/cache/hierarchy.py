@@ -185,7 +185,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
         rows=_rows(slots).ravel(),
         slot=np.zeros(slots.sum() * int(a.SLOT_NUM), np.uint64),
-        slot_count=np.zeros(len(slots) << int(a.BUCKET_BITS), np.uint16),
+        latest=np.zeros(len(slots) << int(a.BUCKET_BITS), np.uint64),
         clock=np.zeros(cores * int(a.K_NUM), np.uint64),
         timing=np.array(
             [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
@@ -224,11 +224,9 @@ def start_clocks(s: a.CacheArrays) -> None:
     rows, slots = s.rows.reshape(-1, int(a.R_NUM)), s.slot.reshape(-1, int(a.SLOT_NUM))
     first, end = rows[:, int(a.R_FIRST)], rows[:, int(a.R_END)]
     rows[:, int(a.R_HEAD)] = np.where(first == end, a.NO_LIMIT, first)
-    slots[:] = 0
+    slots[:], s.latest[:] = 0, 0
     for begin, size in zip(first // a.SLOT_NUM, (end - first) // a.SLOT_NUM, strict=True):
         slots[int(begin) : int(begin + size), int(a.SLOT_ID)] = np.arange(size)
-    s.slot_count[:] = 0  # all hold line 0, of bucket 0, which arrived
-    s.slot_count[: len(rows)] = (end - first) // a.SLOT_NUM
 
 
 def _rows(slots: NDArray[np.int64]) -> NDArray[np.uint64]:

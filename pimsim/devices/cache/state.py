@@ -69,7 +69,7 @@ MARGIN = 1 << 14
 
 SPARE_ENTRIES = 16
 """Entries after the last: sets are looked at 16 ways at a time."""
-BUCKET_BITS = U(9)
+BUCKET_BITS = U(8)
 
 # Columns of `CacheArrays.rows`.
 R_HEAD, R_FIRST, R_END, R_HALF = map(U, range(4))
@@ -77,7 +77,7 @@ R_NUM = U(4)
 NO_LIMIT = LAST
 """Head of a row without slots."""
 # Columns of `CacheArrays.slot`.
-SLOT_LINE, SLOT_BUCKET, SLOT_READY, SLOT_ID = map(U, range(4))
+SLOT_LINE, SLOT_READY, SLOT_ID = map(U, range(3))
 SLOT_NUM = U(4)
 
 
@@ -96,10 +96,9 @@ class CacheArrays(NamedTuple):
     rows: (rows * R_NUM,) of lines that may be on their way; one row a cache (MSHRs), then one a core
       (non-cacheable), then one a core (store buffer). Its slots lie in `slot` in the order in which they
       become free, cyclic from R_HEAD on; where they begin and end, and half their number in the same unit.
-    slot: (slots * SLOT_NUM,) the line in each slot, its bucket in slot_count, when it arrives (ps), and the
-      slot's number in the row.
-    slot_count: (rows << BUCKET_BITS,), bucket by bucket, slots whose line falls into a bucket: alone it says
-      of most lines that they are not on their way.
+    slot: (slots * SLOT_NUM,) the line in each slot, when it arrives (ps), and the slot's number in the row.
+    latest: (rows << BUCKET_BITS,) for each bucket of lines and each row, when the last of its lines arrives
+      (ps): what is past says at once that none of them is on its way.
     clock: (cores * K_NUM,) ps. timing: (3,).
     wc_line, wc_mask: (cores, buffers) lines being combined, oldest first, and which 64ths are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers. ahead: lines to prefetch.
@@ -117,7 +116,7 @@ class CacheArrays(NamedTuple):
     strides: NDArray[np.uint64]
     rows: NDArray[np.uint64]
     slot: NDArray[np.uint64]
-    slot_count: NDArray[np.uint16]
+    latest: NDArray[np.uint64]
     clock: NDArray[np.uint64]
     timing: NDArray[np.uint64]
     wc_line: NDArray[np.int64]
