@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from pimsim.compiled import inlined
-from pimsim.devices.cache.replace import TWO, Whole
+from pimsim.devices.cache.replace import ONE, TWO, Whole
 from pimsim.devices.cache.state import (
     BUCKET_BITS,
     K_END,
@@ -32,13 +32,11 @@ from pimsim.devices.cache.state import (
     R_HALF,
     R_HEAD,
     R_NUM,
-    SLOT_ID,
-    SLOT_LINE,
-    SLOT_NUM,
-    SLOT_READY,
+    SLOTS_AT_ONCE,
     CacheArrays,
     U,
 )
+from pimsim.devices.cache.vector import lowest, match8
 
 SPREAD = U(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: multiples of it spread lines of any stride over the buckets."""
@@ -57,11 +55,14 @@ def _on_its_way(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, now: Who
     arrives = ZERO
     if s.latest[bucket + row] > now:
         i, end, number = s.rows[row * R_NUM + R_FIRST], s.rows[row * R_NUM + R_END], LAST
-        while i != end:
-            ready = s.slot[i + SLOT_READY]
-            if s.slot[i + SLOT_LINE] == line and ready > now and s.slot[i + SLOT_ID] < number:
-                arrives, number = ready, s.slot[i + SLOT_ID]
-            i += SLOT_NUM
+        while i < end:
+            found = match8(s.slot_line, i, line)
+            while found:
+                at = i + lowest(found)
+                if s.slot_ready[at] > now and s.slot_id[at] < number:
+                    arrives, number = s.slot_ready[at], s.slot_id[at]
+                found &= found - ONE
+            i += SLOTS_AT_ONCE
     return arrives
 
 
@@ -71,12 +72,12 @@ def _free_at(s: CacheArrays, row: Whole, now: Whole) -> Whole:
     head = s.rows[row * R_NUM + R_HEAD]
     if head == NO_LIMIT:
         return now
-    return max(now, s.slot[head + SLOT_READY])
+    return max(now, s.slot_ready[head])
 
 
 @inlined
 def _put(s: CacheArrays, at: Whole, line: Whole, ready: Whole) -> None:
-    s.slot[at + SLOT_LINE], s.slot[at + SLOT_READY] = line, ready
+    s.slot_line[at], s.slot_ready[at] = line, ready
 
 
 @inlined
@@ -87,37 +88,37 @@ def _take(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, ready: Whole) 
     if at != NO_LIMIT:
         first, end = s.rows[r + R_FIRST], s.rows[r + R_END]
         s.latest[bucket + row] = max(s.latest[bucket + row], ready)
-        after = at + SLOT_NUM
+        after = at + ONE
         if after == end:
             after = first
-        before = (end if at == first else at) - SLOT_NUM
-        if ready > s.slot[before + SLOT_READY]:  # it becomes the last, as mostly
+        before = (end if at == first else at) - ONE
+        if ready > s.slot_ready[before]:  # it becomes the last, as mostly
             s.rows[r + R_HEAD] = after
             _put(s, at, line, ready)
             return
-        number, middle = s.slot[at + SLOT_ID], at + s.rows[r + R_HALF]
+        number, middle = s.slot_id[at], at + s.rows[r + R_HALF]
         if middle >= end:
             middle -= end - first
-        last = ready >= s.slot[middle + SLOT_READY]
+        last = ready >= s.slot_ready[middle]
         if last:
             s.rows[r + R_HEAD] = after
         other = before if last else after
         while True:  # from the last place forward, or from the first one back, but not as far as the middle
-            when, whose = s.slot[other + SLOT_READY], s.slot[other + SLOT_ID]
+            when, whose = s.slot_ready[other], s.slot_id[other]
             later = when > ready or (when == ready and whose > number)
             if later != last or (last and at == after):
                 break
-            _put(s, at, s.slot[other + SLOT_LINE], when)
-            s.slot[at + SLOT_ID] = whose
+            _put(s, at, s.slot_line[other], when)
+            s.slot_id[at] = whose
             at = other
             if last:
-                other = (end if other == first else other) - SLOT_NUM
+                other = (end if other == first else other) - ONE
             else:
-                other += SLOT_NUM
+                other += ONE
                 if other == end:
                     other = first
         _put(s, at, line, ready)
-        s.slot[at + SLOT_ID] = number
+        s.slot_id[at] = number
 
 
 @inlined

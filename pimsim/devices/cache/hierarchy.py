@@ -171,6 +171,8 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         + [timed.nc_outstanding] * cores
         + [timed.store_buffer] * cores
     )  # fmt: skip
+    rows_of_slots = _rows(slots)
+    places = int(rows_of_slots[-1, int(a.R_END)] + a.SLOTS_AT_ONCE)
     rng = (np.arange(len(caches), dtype=np.int64) + 1) * 2654435761 + seed * 40503 + 1
     held = a.CacheArrays(
         par=par.ravel(),
@@ -183,8 +185,10 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         events=np.zeros((log_rows, 4), np.int64),
         inner=np.array(inner, np.uint64),
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
-        rows=_rows(slots).ravel(),
-        slot=np.zeros(slots.sum() * int(a.SLOT_NUM), np.uint64),
+        rows=rows_of_slots.ravel(),
+        slot_line=np.zeros(places, np.uint64),
+        slot_ready=np.zeros(places, np.uint64),
+        slot_id=np.zeros(places, np.uint64),
         latest=np.zeros(len(slots) << int(a.BUCKET_BITS), np.uint64),
         clock=np.zeros(cores * int(a.K_NUM), np.uint64),
         timing=np.array(
@@ -221,18 +225,18 @@ def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
 def start_clocks(s: a.CacheArrays) -> None:
     """No time has passed, nothing was counted, and no line is on its way."""
     s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
-    rows, slots = s.rows.reshape(-1, int(a.R_NUM)), s.slot.reshape(-1, int(a.SLOT_NUM))
-    first, end = rows[:, int(a.R_FIRST)], rows[:, int(a.R_END)]
-    rows[:, int(a.R_HEAD)] = np.where(first == end, a.NO_LIMIT, first)
-    slots[:], s.latest[:] = 0, 0
-    for begin, size in zip(first // a.SLOT_NUM, (end - first) // a.SLOT_NUM, strict=True):
-        slots[int(begin) : int(begin + size), int(a.SLOT_ID)] = np.arange(size)
+    s.slot_line[:], s.slot_ready[:], s.latest[:] = a.LAST, 0, 0
+    rows = s.rows.reshape(-1, int(a.R_NUM))
+    for row in rows:
+        first, end = int(row[int(a.R_FIRST)]), int(row[int(a.R_END)])
+        row[int(a.R_HEAD)] = first if first < end else a.NO_LIMIT
+        s.slot_id[first:end] = np.arange(end - first)
 
 
 def _rows(slots: NDArray[np.int64]) -> NDArray[np.uint64]:
     """`CacheArrays.rows` of so many slots each, but for their heads."""
     rows = np.zeros((len(slots), int(a.R_NUM)), np.uint64)
-    rows[:, int(a.R_END)] = np.cumsum(slots)
-    rows[1:, int(a.R_FIRST)] = rows[:-1, int(a.R_END)]
-    rows[:, int(a.R_HALF)] = slots // 2
-    return rows * a.SLOT_NUM
+    padded = -(-slots // int(a.SLOTS_AT_ONCE)) * int(a.SLOTS_AT_ONCE)
+    first = np.cumsum(padded) - padded
+    rows[:, int(a.R_FIRST)], rows[:, int(a.R_END)], rows[:, int(a.R_HALF)] = first, first + slots, slots // 2
+    return rows

@@ -76,9 +76,8 @@ R_HEAD, R_FIRST, R_END, R_HALF = map(U, range(4))
 R_NUM = U(4)
 NO_LIMIT = LAST
 """Head of a row without slots."""
-# Columns of `CacheArrays.slot`.
-SLOT_LINE, SLOT_READY, SLOT_ID = map(U, range(3))
-SLOT_NUM = U(4)
+SLOTS_AT_ONCE = U(8)
+"""Rows begin at multiples of this, to be looked at so many slots at a time."""
 
 
 class CacheArrays(NamedTuple):
@@ -94,9 +93,10 @@ class CacheArrays(NamedTuple):
     inner: lanes of the caches inside each cache, LAST after those of each.
     strides: (caches * STRIDE_ENTRIES * 4,) page, last line, distance to it, unused.
     rows: (rows * R_NUM,) of lines that may be on their way; one row a cache (MSHRs), then one a core
-      (non-cacheable), then one a core (store buffer). Its slots lie in `slot` in the order in which they
-      become free, cyclic from R_HEAD on; where they begin and end, and half their number in the same unit.
-    slot: (slots * SLOT_NUM,) the line in each slot, when it arrives (ps), and the slot's number in the row.
+      (non-cacheable), then one a core (store buffer). Its slots lie in the order in which they become free,
+      cyclic from R_HEAD on; where they begin and end, and half their number.
+    slot_line, slot_ready, slot_id: (slots,) the line in each slot (LAST: none), when it arrives (ps), and the
+      slot's number in the row.
     latest: (rows << BUCKET_BITS,) for each bucket of lines and each row, when the last of its lines arrives
       (ps): what is past says at once that none of them is on its way.
     clock: (cores * K_NUM,) ps. timing: (3,).
@@ -115,7 +115,9 @@ class CacheArrays(NamedTuple):
     inner: NDArray[np.uint64]
     strides: NDArray[np.uint64]
     rows: NDArray[np.uint64]
-    slot: NDArray[np.uint64]
+    slot_line: NDArray[np.uint64]
+    slot_ready: NDArray[np.uint64]
+    slot_id: NDArray[np.uint64]
     latest: NDArray[np.uint64]
     clock: NDArray[np.uint64]
     timing: NDArray[np.uint64]

@@ -13,7 +13,22 @@ from numpy.typing import NDArray
 from pimsim.compiled import inlined
 
 _intrinsic: Any = intrinsic
-_WAYS = ir.VectorType(ir.IntType(32), 16)
+
+
+def _equal(
+    context: Any, builder: Any, kinds: Any, given: Any, lanes: int, bits: int, ignored: int
+) -> Any:  # fmt: skip
+    """Compare so many numbers of an array, from an index on, with a key, but for their `ignored` bits."""
+    number = ir.IntType(bits)
+    vector = ir.VectorType(number, lanes)
+    data = context.make_array(kinds[0])(context, builder, given[0]).data
+    place = builder.bitcast(builder.gep(data, [given[1]]), vector.as_pointer())
+    held = builder.and_(builder.load(place, align=bits // 8), ir.Constant(vector, [~ignored] * lanes))
+    key = builder.trunc(given[2], number) if bits < 64 else given[2]
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), key, ir.Constant(ir.IntType(32), 0))
+    wanted = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+    same = builder.icmp_unsigned("==", held, wanted)
+    return builder.zext(builder.bitcast(same, ir.IntType(lanes)), ir.IntType(64))
 
 
 @_intrinsic
@@ -24,16 +39,19 @@ def match(typing: Any, entries: Any, first: Any, key: Any) -> Any:
     """
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, given[0]).data
-        place = builder.bitcast(builder.gep(data, [given[1]]), _WAYS.as_pointer())
-        held = builder.and_(builder.load(place, align=4), ir.Constant(_WAYS, [~3] * 16))
-        low = builder.trunc(given[2], ir.IntType(32))
-        one = builder.insert_element(ir.Constant(_WAYS, ir.Undefined), low, ir.Constant(ir.IntType(32), 0))
-        wanted = builder.shuffle_vector(one, one, ir.Constant(_WAYS, [0] * 16))
-        same = builder.icmp_unsigned("==", held, wanted)
-        return builder.zext(builder.bitcast(same, ir.IntType(16)), ir.IntType(64))
+        return _equal(context, builder, signature.args, given, 16, 32, 3)
 
     return types.uint64(entries, types.uint64, types.uint64), build
+
+
+@_intrinsic
+def match8(typing: Any, numbers: Any, first: Any, key: Any) -> Any:
+    """match8(numbers, first, key): bit i is set if uint64 number first + i, i < 8, is `key`."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _equal(context, builder, signature.args, given, 8, 64, 0)
+
+    return types.uint64(numbers, types.uint64, types.uint64), build
 
 
 @_intrinsic
