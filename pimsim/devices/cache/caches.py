@@ -216,31 +216,37 @@ class Caches:
             core = np.broadcast_to(np.asarray(cores, np.int16), address.shape)
             write = np.ascontiguousarray(np.broadcast_to(np.asarray(writes, np.bool_), address.shape))
             code = _codes(attributes, address.shape)
-            sizes = np.broadcast_to(np.asarray(store_bytes, np.int64), address.shape)
+            sizes = np.asarray(store_bytes, np.int64)
+            np.broadcast_to(sizes, address.shape)
         except ValueError as error:
             raise SpecError(f"{len(address)} accesses: {error}") from None
         if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
             raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
         start_clocks(s)
         line_bits = h.line_bytes.bit_length() - 1
+        combined = bool((code == a.WRITE_COMBINING).any())
+        stored = np.zeros(len(address), np.int32)
+        if combined:
+            _check_stores(address, sizes, code, h.line_bytes)
+            stored[:] = sizes
         r = a.Run(
             core=np.ascontiguousarray(core),
             address=address,
             write=write,
             attribute=code,
-            mask=_store_masks(address, sizes, code, h.line_bytes),
+            store_bytes=stored,
             served=np.zeros(len(address), np.int8),
         )
         s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
         page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
-        switches = self._switches(log or bool((code == a.WRITE_COMBINING).any()))
+        switches = self._switches(log or combined)
         kept: list[npt.NDArray[np.int64]] = []
         at = 0
         while at < len(address):
             at = int(run(s, *switches, r, a.U(line_bits), a.U(page_bits), a.U(at)))
             self._keep(s, kept)
-        if drain_stores and (s.wc_line >= 0).any():
-            drain(s, len(address), line_bits)
+        if drain_stores and (s.wc_line != a.LAST).any():
+            drain(s, a.U(len(address)), a.U(line_bits))
             self._keep(s, kept)
         return self._counts(len(address), kept if log else None, r.served)
 
@@ -320,29 +326,22 @@ class Caches:
         return len(np.unique(np.concatenate(dirty)))
 
 
-def _store_masks(
+def _check_stores(
     address: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], code: npt.NDArray[np.int8], line_bytes: int
-) -> npt.NDArray[np.int64]:
-    """Which 64ths of its line each write-combined store writes."""
-    where = code == a.WRITE_COMBINING
-    masks = np.zeros(len(address), np.int64)
-    if not where.any():
-        return masks
-    offset, size = address[where] % line_bytes, sizes[where]
-    begin, end = offset * 64, (offset + size) * 64
-    bad = (size < 1) | (offset + size > line_bytes) | (begin % line_bytes != 0) | (end % line_bytes != 0)
+) -> None:
+    """Write-combined accesses lie in a line and in whole 64ths of it, or are a SpecError."""
+    offset, grain = address & (line_bytes - 1), max(1, line_bytes // 64)
+    bad = (sizes < 1) | (offset + sizes > line_bytes)
+    if grain > 1:
+        bad |= (offset | sizes) % grain != 0
+    bad &= code == a.WRITE_COMBINING
     if bad.any():
         i = int(bad.argmax())
-        grain = max(1, line_bytes // 64)
+        size = int(np.broadcast_to(sizes, address.shape)[i])
         raise SpecError(
-            f"write-combined access of {size[i]} bytes at address {address[where][i]:#x}: wanted within a "
+            f"write-combined access of {size} bytes at address {int(address[i]):#x}: wanted within a "
             f"line of {line_bytes} bytes and a multiple of {grain} bytes"
         )
-    begin, end = begin // line_bytes, end // line_bytes
-    below = np.where(end == 64, np.uint64(2**64 - 1), (np.uint64(1) << (end % 64).astype(np.uint64)) - 1)
-    lower = (np.uint64(1) << begin.astype(np.uint64)) - np.uint64(1)
-    masks[where] = (below.astype(np.uint64) & ~lower).view(np.int64)
-    return masks
 
 
 def simulate(

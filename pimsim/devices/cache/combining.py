@@ -2,71 +2,82 @@
 
 from __future__ import annotations
 
-from pimsim.compiled import compiled, inlined, inner
-from pimsim.devices.cache.replace import Whole
+from pimsim.compiled import compiled, inlined
+from pimsim.devices.cache.replace import ONE, Whole
 from pimsim.devices.cache.state import (
     E_BURST,
     E_PART,
+    LAST,
     T_USED,
     T_WC_BURSTS,
     T_WC_PARTIAL,
     T_WC_STORES,
     CacheArrays,
+    U,
 )
 
-ALL_WRITTEN = -1
+ALL_WRITTEN = LAST
 
 
 @inlined
-def _send(s: CacheArrays, k: Whole, core: Whole, i: Whole, line_bits: Whole) -> None:
-    """Write combining buffer `i` goes to memory, and those after it move up."""
-    whole = s.wc_mask[core, i] == ALL_WRITTEN
+def written(offset: Whole, size: Whole, line_bits: Whole) -> Whole:
+    """Which 64ths of its line a store of `size` bytes from `offset` on writes."""
+    return (ALL_WRITTEN >> (U(64) - ((size << U(6)) >> line_bits))) << ((offset << U(6)) >> line_bits)
+
+
+@inlined
+def _send(s: CacheArrays, k: Whole, at: Whole, end: Whole, line_bits: Whole) -> None:
+    """Write combining buffer `at` goes to memory, and those after it, up to `end`, move up."""
+    whole = s.wc_mask[at] == ALL_WRITTEN
     s.totals[T_WC_BURSTS if whole else T_WC_PARTIAL] += 1
     if len(s.events):
         used = s.totals[T_USED]
-        s.events[used, 0], s.events[used, 1] = k, E_BURST if whole else E_PART
-        s.events[used, 2], s.events[used, 3] = -1, s.wc_line[core, i] << line_bits
+        row = s.events[U(used)]
+        row[0], row[1], row[2], row[3] = k, E_BURST if whole else E_PART, LAST, s.wc_line[at] << line_bits
         s.totals[T_USED] = used + 1
-    last = s.wc_line.shape[1] - 1
-    for j in range(i, last):
-        s.wc_line[core, j], s.wc_mask[core, j] = s.wc_line[core, j + 1], s.wc_mask[core, j + 1]
-    s.wc_line[core, last] = -1
+    at += ONE
+    while at != end:
+        s.wc_line[at - ONE], s.wc_mask[at - ONE] = s.wc_line[at], s.wc_mask[at]
+        at += ONE
+    s.wc_line[end - ONE] = LAST
 
 
-@inner
-def combine(s: CacheArrays, k: Whole, core: Whole, line: Whole, mask: int, line_bits: Whole) -> None:
-    """One store of a write-combining region; a line that is whole leaves at once."""
-    s.totals[T_WC_STORES] += 1
-    at = -1
-    for i in range(s.wc_line.shape[1]):
-        if s.wc_line[core, i] == line:
-            s.wc_mask[core, i] |= mask
-            at = i
+@inlined
+def combine(s: CacheArrays, k: Whole, core: Whole, line: Whole, mask: Whole, line_bits: Whole) -> None:
+    """One access to a write-combining region.
+
+    mask: the 64ths that a store writes; a line that is whole leaves at once, and the oldest one leaves if
+    there is no buffer left. 0: a load, which lets the stores to its line go first.
+    """
+    n = U(len(s.wc_line)) // U(len(s.depth))
+    first = core * n
+    end = first + n
+    while True:
+        at = first
+        while at != end and s.wc_line[at] != line and s.wc_line[at] != LAST:
+            at += ONE
+        taken = at == end
+        if taken:
+            at = first
+        elif mask:
+            if s.wc_line[at] != line:
+                s.wc_line[at], s.wc_mask[at] = line, U(0)
+            s.wc_mask[at] |= mask
+        leaves = taken and mask != U(0)
+        if not taken and s.wc_line[at] == line:
+            leaves = mask == U(0) or s.wc_mask[at] == ALL_WRITTEN
+        if leaves:
+            _send(s, k, at, end, line_bits)
+        if not taken or not mask:
             break
-        if s.wc_line[core, i] < 0:
-            s.wc_line[core, i], s.wc_mask[core, i] = line, mask
-            at = i
-            break
-    if at < 0:  # all are taken: the oldest leaves
-        _send(s, k, core, 0, line_bits)
-        at = s.wc_line.shape[1] - 1
-        s.wc_line[core, at], s.wc_mask[core, at] = line, mask
-    if s.wc_mask[core, at] == ALL_WRITTEN:
-        _send(s, k, core, at, line_bits)
-
-
-@inner
-def flush_line(s: CacheArrays, k: Whole, core: Whole, line: Whole, line_bits: Whole) -> None:
-    """A load of a line that is being combined lets its stores go first."""
-    for i in range(s.wc_line.shape[1]):
-        if s.wc_line[core, i] == line:
-            _send(s, k, core, i, line_bits)
-            return
+    if mask:
+        s.totals[T_WC_STORES] += 1
 
 
 @compiled
 def drain(s: CacheArrays, k: Whole, line_bits: Whole) -> None:
     """All combined stores go to memory, core by core, the oldest first."""
-    for core in range(len(s.wc_line)):
-        while s.wc_line[core, 0] >= 0:
-            _send(s, k, core, 0, line_bits)
+    n = U(len(s.wc_line)) // U(len(s.depth))
+    for core in range(U(len(s.depth))):
+        while s.wc_line[core * n] != LAST:
+            _send(s, k, core * n, core * n + n, line_bits)

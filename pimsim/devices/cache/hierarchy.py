@@ -194,8 +194,8 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         timing=np.array(
             [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
         ),
-        wc_line=np.full((cores, hierarchy.combining_buffers), -1, np.int64),
-        wc_mask=np.zeros((cores, hierarchy.combining_buffers), np.int64),
+        wc_line=np.full(cores * hierarchy.combining_buffers, a.LAST, np.uint64),
+        wc_mask=np.zeros(cores * hierarchy.combining_buffers, np.uint64),
         work=np.zeros((2 * deepest + 2) * 2, np.uint64),
         lookups=np.zeros((4 * deepest + 4) * 2, np.uint64),
         ahead=np.zeros((4 * deepest + 4) * 16 * 2, np.uint64),

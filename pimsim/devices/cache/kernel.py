@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pimsim.compiled import compiled, inlined
-from pimsim.devices.cache.combining import combine, flush_line
+from pimsim.devices.cache.combining import combine, written
 from pimsim.devices.cache.flight import timed, timed_free, timed_nc, timed_prefetch
 from pimsim.devices.cache.prefetch import next_lines
 from pimsim.devices.cache.replace import ONE, TWO, Whole, remove, room, touch
@@ -304,10 +304,13 @@ def run(
             if rare is not None:
                 r.served[k] = s.depth[core]
                 if r.attribute[k] == WRITE_COMBINING:
+                    mask = U(0)
                     if write:
-                        combine(s, k, core, line, r.mask[k], line_bits)
+                        offset = U(r.address[k]) & ((ONE << line_bits) - ONE)
+                        mask = written(offset, U(r.store_bytes[k]), line_bits)
+                    combine(s, k, core, line, mask, line_bits)
+                    if write:
                         continue
-                    flush_line(s, k, core, line, line_bits)
             if clock is not None and s.timing[Q_ON]:
                 timed_nc(s, core)
             s.totals[T_NC_WRITES if write else T_NC_READS] += 1

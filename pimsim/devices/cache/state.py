@@ -100,7 +100,8 @@ class CacheArrays(NamedTuple):
     latest: (rows << BUCKET_BITS,) for each bucket of lines and each row, when the last of its lines arrives
       (ps): what is past says at once that none of them is on its way.
     clock: (cores * K_NUM,) ps. timing: (3,).
-    wc_line, wc_mask: (cores, buffers) lines being combined, oldest first, and which 64ths are written.
+    wc_line, wc_mask: (cores * buffers,) lines being combined, oldest first, LAST if none, and which 64ths of
+      them are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers. ahead: lines to prefetch.
     """
 
@@ -121,19 +122,19 @@ class CacheArrays(NamedTuple):
     latest: NDArray[np.uint64]
     clock: NDArray[np.uint64]
     timing: NDArray[np.uint64]
-    wc_line: NDArray[np.int64]
-    wc_mask: NDArray[np.int64]
+    wc_line: NDArray[np.uint64]
+    wc_mask: NDArray[np.uint64]
     work: NDArray[np.uint64]
     lookups: NDArray[np.uint64]
     ahead: NDArray[np.uint64]
 
 
 class Run(NamedTuple):
-    """Accesses, all (n,). mask: 64ths of a line that a store writes. served: filled by the run."""
+    """Accesses, all (n,). store_bytes: matters to write combining. served: filled by the run."""
 
     core: NDArray[Any]
     address: NDArray[np.int64]
     write: NDArray[np.bool_]
     attribute: NDArray[np.int8]
-    mask: NDArray[np.int64]
+    store_bytes: NDArray[np.int32]
     served: NDArray[np.int8]
