@@ -203,6 +203,27 @@ def test_without_a_log_the_times_are_the_same(data, plain, seed):
     same_times(dictionaries, got)
 
 
+def test_a_long_log_goes_on_where_its_room_ended():
+    """More events than there is room for at first: five and more of an access."""
+    first, last = (
+        CacheSpec(name=name, size_bytes=size, ways=4, line_bytes=64, hit_ns=1, source="test")
+        for name, size in (("L1", 1024), ("L2", 4096))
+    )
+    hierarchy = Hierarchy(
+        cores=((replace(first, prefetch="stride", prefetch_degree=2),),),
+        shared=(replace(last, inclusion="inclusive"),),
+    )
+    lines = np.random.default_rng(1).permutation(np.arange(20_000).reshape(-1, 8)).ravel()
+    plain = PlainCaches(hierarchy)
+    for line in lines.tolist():
+        plain.access(0, line * 64, True, "cacheable", 64)
+    log = Caches(hierarchy).run(lines * 64, True, log=True).log
+    assert len(plain.events) > (1 << 14) + 4 * len(lines)
+    events = [EVENTS[e] for e in log.event]
+    rows = zip(log.access.tolist(), events, log.cache.tolist(), log.address.tolist(), strict=True)
+    assert list(rows) == plain.events
+
+
 @pytest.mark.parametrize(
     ("policy", "ways"),
     [(p, ways) for p in CACHE_POLICIES for ways in (8, 12, 16) if (p, ways) != ("tree-plru", 12)],

@@ -13,13 +13,15 @@ from pimsim.devices.cache import state as a
 from pimsim.devices.cache.combining import drain
 from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of, empty, start_clocks
 from pimsim.devices.cache.kernel import run
+from pimsim.devices.cache.log import with_room
 from pimsim.devices.spec import CacheSpec
 from pimsim.errors import PlacementError, SpecError
 from pimsim.placement.region import Attribute, Region
 
 ATTRIBUTES = (Attribute.CACHEABLE, Attribute.NON_CACHEABLE, Attribute.WRITE_COMBINING)
 """In the order of their codes."""
-LOG_ROWS = 1 << 16
+LOG_ROWS = 4
+"""Of an access, to begin with: about what a stream through three levels makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +181,7 @@ class Caches:
     def __init__(self, hierarchy: Hierarchy, *, timing: Timing | None = None, seed: int = 0) -> None:
         self.hierarchy, self.timing = hierarchy, timing
         self.caches = caches_of(hierarchy)
-        self._arrays = arrays(hierarchy, timing, seed, 0)
+        self._arrays = arrays(hierarchy, timing, seed)
 
     def run(
         self,
@@ -222,13 +224,13 @@ class Caches:
             raise SpecError(f"{len(address)} accesses: {error}") from None
         if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
             raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
-        start_clocks(s)
         line_bits = h.line_bytes.bit_length() - 1
         combined = bool((code == a.WRITE_COMBINING).any())
         stored = np.zeros(len(address), np.int32)
         if combined:
             _check_stores(address, sizes, code, h.line_bytes)
             stored[:] = sizes
+        start_clocks(s)
         r = a.Run(
             core=np.ascontiguousarray(core),
             address=address,
@@ -237,18 +239,18 @@ class Caches:
             store_bytes=stored,
             served=np.zeros(len(address), np.int8),
         )
-        s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
         page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
         switches = self._switches(log or combined)
-        kept: list[npt.NDArray[np.int64]] = []
         at = 0
         while at < len(address):
+            if log:
+                s = with_room(s, a.MARGIN + LOG_ROWS * (len(address) - at))
             at = int(run(s, *switches, r, a.U(line_bits), a.U(page_bits), a.U(at)))
-            self._keep(s, kept)
         if drain_stores and (s.wc_line != a.LAST).any():
+            if log:
+                s = with_room(s, len(s.wc_line))
             drain(s, a.U(len(address)), a.U(line_bits))
-            self._keep(s, kept)
-        return self._counts(len(address), kept if log else None, r.served)
+        return self._counts(len(address), _log(s, r.served) if log else None)
 
     def _switches(self, rare: bool) -> tuple[bool | None, bool | None, bool | None]:
         """What of the kernel is needed, see `kernel.run`."""
@@ -256,14 +258,7 @@ class Caches:
         clock = rare or self.timing is not None
         return rare or None, ahead or None, clock or None
 
-    @staticmethod
-    def _keep(s: a.CacheArrays, kept: list[npt.NDArray[np.int64]]) -> None:
-        kept.append(s.events[: int(s.totals[a.T_USED])].copy())
-        s.totals[a.T_USED] = 0
-
-    def _counts(
-        self, accesses: int, kept: list[npt.NDArray[np.int64]] | None, served: npt.NDArray[np.int8] | None
-    ) -> CacheCounts:
+    def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
         names = [name for name in a.COUNTS if name != "stall_ps"]
         levels = tuple(
@@ -279,16 +274,6 @@ class Caches:
         def clocks(column: np.uint64) -> tuple[float, ...] | None:
             return tuple(int(ps) / 1000 for ps in s.clock[column :: int(a.K_NUM)]) if self.timing else None
 
-        log = None
-        if kept is not None and served is not None:
-            rows = np.concatenate(kept) if kept else np.zeros((0, 4), np.int64)
-            log = CacheLog(
-                access=rows[:, 0].copy(),
-                event=rows[:, 1].astype(np.int8),
-                cache=rows[:, 2].copy(),
-                address=rows[:, 3].astype(np.uint64),
-                served=served,
-            )
         total = [int(value) for value in s.totals]
         return CacheCounts(
             accesses=accesses,
@@ -324,6 +309,17 @@ class Caches:
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
         empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
+
+
+def _log(s: a.CacheArrays, served: npt.NDArray[np.int8]) -> CacheLog:
+    used = int(s.totals[a.T_USED])
+    return CacheLog(
+        access=s.log_access[:used],
+        event=s.log_event[:used],
+        cache=s.log_cache[:used],
+        address=s.log_address[:used],
+        served=served,
+    )
 
 
 def _check_stores(

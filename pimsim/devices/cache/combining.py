@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pimsim.compiled import compiled, inlined
+from pimsim.devices.cache.log import note
 from pimsim.devices.cache.replace import ONE, Whole
 from pimsim.devices.cache.state import (
     E_BURST,
     E_PART,
     LAST,
-    T_USED,
     T_WC_BURSTS,
     T_WC_PARTIAL,
     T_WC_STORES,
@@ -30,11 +30,7 @@ def _send(s: CacheArrays, k: Whole, at: Whole, end: Whole, line_bits: Whole) -> 
     """Write combining buffer `at` goes to memory, and those after it, up to `end`, move up."""
     whole = s.wc_mask[at] == ALL_WRITTEN
     s.totals[T_WC_BURSTS if whole else T_WC_PARTIAL] += 1
-    if len(s.events):
-        used = s.totals[T_USED]
-        row = s.events[U(used)]
-        row[0], row[1], row[2], row[3] = k, E_BURST if whole else E_PART, LAST, s.wc_line[at] << line_bits
-        s.totals[T_USED] = used + 1
+    note(s, True, k, E_BURST if whole else E_PART, LAST, s.wc_line[at] << line_bits)
     at += ONE
     while at != end:
         s.wc_line[at - ONE], s.wc_mask[at - ONE] = s.wc_line[at], s.wc_mask[at]

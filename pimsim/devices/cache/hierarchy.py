@@ -129,7 +129,7 @@ def caches_of(hierarchy: Hierarchy) -> tuple[Cache, ...]:
     return (*private, *shared)
 
 
-def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int) -> a.CacheArrays:
+def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArrays:
     """Empty caches."""
     caches = caches_of(hierarchy)
     cores = len(hierarchy.cores)
@@ -182,7 +182,10 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int
         rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
         counts=np.zeros(len(caches) * int(a.N_NUM), np.int64),
         totals=np.zeros(a.T_NUM, np.int64),
-        events=np.zeros((log_rows, 4), np.int64),
+        log_access=np.zeros(0, np.int64),
+        log_event=np.zeros(0, np.int8),
+        log_cache=np.zeros(0, np.int64),
+        log_address=np.zeros(0, np.uint64),
         inner=np.array(inner, np.uint64),
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
         rows=rows_of_slots.ravel(),

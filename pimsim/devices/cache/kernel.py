@@ -6,13 +6,12 @@ the first lane of the core and the first one after its last. Numbers are unsigne
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from pimsim.compiled import compiled, inlined
 from pimsim.devices.cache.combining import combine, written
 from pimsim.devices.cache.flight import timed, timed_free, timed_nc, timed_prefetch
+from pimsim.devices.cache.log import Switch, note
 from pimsim.devices.cache.prefetch import next_lines
 from pimsim.devices.cache.replace import ONE, TWO, Whole, remove, room, touch
 from pimsim.devices.cache.state import (
@@ -72,19 +71,8 @@ from pimsim.devices.cache.state import (
 )
 from pimsim.devices.cache.vector import find, lowest
 
-Switch = Any
 MEMORY = LAST
 """Cache number of the memory in the log, which is signed: -1."""
-
-
-@inlined
-def note(s: CacheArrays, rare: Switch, access: Whole, event: int, cache: Whole, address: Whole) -> None:
-    """One more row of the log, if there is one."""
-    if rare is not None and len(s.events):
-        used = s.totals[T_USED]
-        row = s.events[U(used)]
-        row[0], row[1], row[2], row[3] = access, event, cache, address
-        s.totals[T_USED] = used + 1
 
 
 @inlined
@@ -295,7 +283,7 @@ def run(
     """
     n, lanes = U(len(r.address)), U(len(s.par)) // U(len(s.depth))
     for k in range(begin, n):
-        if rare is not None and len(s.events) and s.totals[T_USED] + MARGIN > len(s.events):
+        if rare is not None and len(s.log_access) and s.totals[T_USED] + MARGIN > len(s.log_access):
             return k
         core, write, line = U(r.core[k]), r.write[k], U(r.address[k]) >> line_bits
         base = core * lanes

@@ -44,7 +44,7 @@ N_NUM = U(16)
 # `CacheArrays.totals`.
 (T_READS, T_WRITES, T_PREFETCH_READS, T_NC_READS, T_NC_WRITES, T_WC_STORES, T_WC_BURSTS, T_WC_PARTIAL, T_USED,
  T_NUM) = range(10)  # fmt: skip
-"""T_USED: rows of `events` in use."""
+"""T_USED: rows of the log in use."""
 
 EVENTS = (
     "read", "write", "non-cacheable read", "non-cacheable write", "combined burst", "combined part",
@@ -89,7 +89,8 @@ class CacheArrays(NamedTuple):
       node i of the tree (root 1), set if the victim is on the right. SRRIP: two bits a way. All but LRU: the
       highest bit is set if no way is empty.
     rng: (caches,) of random replacement. counts: (caches * N_NUM,). totals: (T_NUM,).
-    events: (m, 4) access, event, cache or -1, address; no rows: no log.
+    log_access, log_event, log_cache, log_address: (m,) which access, what, which cache (-1: memory), bytes;
+      no rows: no log.
     inner: lanes of the caches inside each cache, LAST after those of each.
     strides: (caches * STRIDE_ENTRIES * 4,) page, last line, distance to it, unused.
     rows: (rows * R_NUM,) of lines that may be on their way; one row a cache (MSHRs), then one a core
@@ -112,7 +113,10 @@ class CacheArrays(NamedTuple):
     rng: NDArray[np.uint64]
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
-    events: NDArray[np.int64]
+    log_access: NDArray[np.int64]
+    log_event: NDArray[np.int8]
+    log_cache: NDArray[np.int64]
+    log_address: NDArray[np.uint64]
     inner: NDArray[np.uint64]
     strides: NDArray[np.uint64]
     rows: NDArray[np.uint64]
