@@ -44,25 +44,24 @@ ZERO = U(0)
 
 
 @inlined
-def _bucket(s: CacheArrays, line: Whole) -> Whole:
-    """Where a line's bucket begins in `latest`, one number a row."""
-    return ((line * SPREAD) >> (U(64) - BUCKET_BITS)) * (U(len(s.rows)) // R_NUM)
+def _bucket(line: Whole) -> Whole:
+    """Index in `latest`."""
+    return (line * SPREAD) >> (U(64) - BUCKET_BITS)
 
 
 @inlined
-def _on_its_way(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, now: Whole) -> Whole:
+def _on_its_way(s: CacheArrays, row: Whole, line: Whole, now: Whole) -> Whole:
     """When a line that a slot waits for arrives, or 0; of several such slots the one of lowest number."""
     arrives = ZERO
-    if s.latest[bucket + row] > now:
-        i, end, number = s.rows[row * R_NUM + R_FIRST], s.rows[row * R_NUM + R_END], LAST
-        while i < end:
-            found = match8(s.slot_line, i, line)
-            while found:
-                at = i + lowest(found)
-                if s.slot_ready[at] > now and s.slot_id[at] < number:
-                    arrives, number = s.slot_ready[at], s.slot_id[at]
-                found &= found - ONE
-            i += SLOTS_AT_ONCE
+    i, end, number = s.rows[row * R_NUM + R_FIRST], s.rows[row * R_NUM + R_END], LAST
+    while i < end:
+        found = match8(s.slot_line, i, line)
+        while found:
+            at = i + lowest(found)
+            if s.slot_ready[at] > now and s.slot_id[at] < number:
+                arrives, number = s.slot_ready[at], s.slot_id[at]
+            found &= found - ONE
+        i += SLOTS_AT_ONCE
     return arrives
 
 
@@ -81,13 +80,12 @@ def _put(s: CacheArrays, at: Whole, line: Whole, ready: Whole) -> None:
 
 
 @inlined
-def _take(s: CacheArrays, row: Whole, line: Whole, bucket: Whole, ready: Whole) -> None:
+def _take(s: CacheArrays, row: Whole, line: Whole, ready: Whole) -> None:
     """The slot that is free first (of several, the one of lowest number) holds `line` until `ready`."""
     r = row * R_NUM
     at = s.rows[r + R_HEAD]
     if at != NO_LIMIT:
         first, end = s.rows[r + R_FIRST], s.rows[r + R_END]
-        s.latest[bucket + row] = max(s.latest[bucket + row], ready)
         after = at + ONE
         if after == end:
             after = first
@@ -126,15 +124,17 @@ def timed(
     s: CacheArrays, core: Whole, base: Whole, end: Whole, held: Whole, line: Whole, write: bool
 ) -> None:
     """When a cacheable access can go and when it is done; held: the level that had the line."""
-    clock, bucket = core * K_NUM, _bucket(s, line)
+    clock, bucket = core * K_NUM, _bucket(line)
     began = s.clock[clock + K_NOW]
     now, source, arrives = began, base, ZERO
+    perhaps = s.latest[bucket] > began
     while source != end:
         row = s.par[source + P_CACHE]
-        arrives = _on_its_way(s, row, line, bucket, began)
-        if arrives:
-            s.counts[row * N_NUM + N_MERGED] += 1
-            break
+        if perhaps:
+            arrives = _on_its_way(s, row, line, began)
+            if arrives:
+                s.counts[row * N_NUM + N_MERGED] += 1
+                break
         if source == held:
             break
         free = _free_at(s, row, now)
@@ -149,9 +149,11 @@ def timed(
     done = now + s.timing[Q_MEMORY_PS]
     if source != end:
         done = max(now, arrives) + s.par[source + P_HIT_PS]
+    if source != base:
+        s.latest[bucket] = max(s.latest[bucket], done)
     q, last = base, source + P_NUM if write else source
     while q != last:
-        _take(s, stores if q == source else s.par[q + P_CACHE], line, bucket, done)
+        _take(s, stores if q == source else s.par[q + P_CACHE], line, done)
         q += P_NUM
     s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
     s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
@@ -164,7 +166,7 @@ def timed_nc(s: CacheArrays, core: Whole) -> None:
     now = _free_at(s, row, s.clock[clock + K_NOW])
     s.clock[clock + K_NC_STALL] += now - s.clock[clock + K_NOW]
     done = now + s.timing[Q_MEMORY_PS]
-    _take(s, row, LAST, _bucket(s, LAST), done)
+    _take(s, row, LAST, done)
     s.clock[clock + K_NOW] = now + s.timing[Q_ISSUE_PS]
     s.clock[clock + K_END] = max(s.clock[clock + K_END], done)
 
@@ -183,4 +185,5 @@ def timed_prefetch(s: CacheArrays, core: Whole, level: Whole, end: Whole, held: 
     if held != end:
         wait = s.par[held + P_HIT_PS]
     ready = s.clock[core * K_NUM + K_NOW] + wait
-    _take(s, s.par[level + P_CACHE], line, _bucket(s, line), ready)
+    s.latest[_bucket(line)] = max(s.latest[_bucket(line)], ready)
+    _take(s, s.par[level + P_CACHE], line, ready)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pimsim.devices.spec import CACHE_INCLUSIONS, CACHE_POLICIES, CACHE_PREFETCH
 from pimsim.errors import SpecError
 
 MOST_LEVELS = 8
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     held = a.CacheArrays(
         par=par.ravel(),
         depth=np.array([len(path) for path in paths], np.uint64),
-        entries=_aligned(entries + a.SPARE_ENTRIES),
+        entries=_aligned(entries + a.SPARE_ENTRIES, np.int32),
         order=np.zeros(sets, np.uint64),
         rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
         counts=np.zeros(len(caches) * int(a.N_NUM), np.int64),
@@ -189,10 +191,10 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         inner=np.array(inner, np.uint64),
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
         rows=rows_of_slots.ravel(),
-        slot_line=np.zeros(places, np.uint64),
+        slot_line=_aligned(places, np.uint64),
         slot_ready=np.zeros(places, np.uint64),
         slot_id=np.zeros(places, np.uint64),
-        latest=np.zeros(len(slots) << int(a.BUCKET_BITS), np.uint64),
+        latest=np.zeros(1 << int(a.BUCKET_BITS), np.uint64),
         clock=np.zeros(cores * int(a.K_NUM), np.uint64),
         timing=np.array(
             [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
@@ -208,11 +210,12 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     return held
 
 
-def _aligned(entries: int) -> NDArray[np.int32]:
-    """Zeros from a line of the machine's own caches on, so that a set lies in as few of them as can be."""
-    held = np.zeros(entries + 16, np.int32)
-    first = -held.ctypes.data % 64 // 4
-    return held[first : first + entries]
+def _aligned(length: int, kind: type[Number]) -> NDArray[Number]:
+    """Zeros from a line of the machine's own caches on, so that few lines are read of what lies together."""
+    size = np.dtype(kind).itemsize
+    held = np.zeros(length + 64 // size, kind)
+    first = -held.ctypes.data % 64 // size
+    return held[first : first + length]
 
 
 def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:

@@ -69,7 +69,7 @@ MARGIN = 1 << 14
 
 SPARE_ENTRIES = 16
 """Entries after the last: sets are looked at 16 ways at a time."""
-BUCKET_BITS = U(8)
+BUCKET_BITS = U(9)
 
 # Columns of `CacheArrays.rows`.
 R_HEAD, R_FIRST, R_END, R_HALF = map(U, range(4))
@@ -98,7 +98,7 @@ class CacheArrays(NamedTuple):
       cyclic from R_HEAD on; where they begin and end, and half their number.
     slot_line, slot_ready, slot_id: (slots,) the line in each slot (LAST: none), when it arrives (ps), and the
       slot's number in the row.
-    latest: (rows << BUCKET_BITS,) for each bucket of lines and each row, when the last of its lines arrives
+    latest: (1 << BUCKET_BITS,) for each bucket of lines, when the last of those arrives that caches wait for
       (ps): what is past says at once that none of them is on its way.
     clock: (cores * K_NUM,) ps. timing: (3,).
     wc_line, wc_mask: (cores * buffers,) lines being combined, oldest first, LAST if none, and which 64ths of
