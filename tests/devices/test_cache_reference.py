@@ -224,33 +224,66 @@ def test_a_long_log_goes_on_where_its_room_ended():
     assert list(rows) == plain.events
 
 
+@pytest.mark.parametrize("inclusion", CACHE_INCLUSIONS)
 @pytest.mark.parametrize(
     ("policy", "ways"),
     [(p, ways) for p in CACHE_POLICIES for ways in (8, 12, 16) if (p, ways) != ("tree-plru", 12)],
 )
-def test_wide_sets(policy, ways):
-    """More ways than the random hierarchies have: hot lines and a scan, over three levels."""
+def test_wide_sets(policy, ways, inclusion):
+    """More ways than the random hierarchies have: hot lines and a scan, over three levels and with holes."""
     levels = tuple(
         CacheSpec(name=f"L{i}", size_bytes=sets * ways * 64, ways=ways, line_bytes=64, hit_ns=1,
-                  policy=policy, source="test")
+                  policy=policy, inclusion=inclusion if i else "non-inclusive", source="test")
         for i, sets in enumerate((1, 2, 4))
     )  # fmt: skip
     hierarchy = Hierarchy(cores=(levels,))
     random = np.random.default_rng(ways)
     lines = np.where(
-        random.random(3000) < 0.5, random.integers(0, 2 * ways, 3000), np.arange(3000) % (9 * ways)
+        random.random(2000) < 0.5, random.integers(0, 2 * ways, 2000), np.arange(2000) % (9 * ways)
     )
-    writes = random.random(3000) < 0.3
+    writes = random.random(2000) < 0.3
     plain = PlainCaches(hierarchy)
     for line, write in zip(lines.tolist(), writes.tolist(), strict=True):
         plain.access(0, line * 64, write, "cacheable", 64)
-    for log in (True, False):  # both compiled ways
+    for log in (True, False):  # two compiled functions
         caches = Caches(hierarchy)
         counts = caches.run(lines * 64, writes, log=log)
         same_counts(counts.levels, plain)
         for i, cache in enumerate(plain.caches):
             held, dirty = caches.held(i)
             assert set(zip(held.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+
+
+@pytest.mark.parametrize("prefetch", CACHE_PREFETCHERS)
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("memory_ns", [3, 40])
+def test_many_lines_on_their_way(prefetch, cores, memory_ns):
+    """More MSHRs than the random hierarchies have; two cores whose clocks run apart share some."""
+    first = CacheSpec(name="L1", size_bytes=1024, ways=4, line_bytes=64, hit_ns=1, mshrs=11, source="test")
+    second = replace(first, name="L2", size_bytes=4096, mshrs=40, hit_ns=5, prefetch=prefetch)
+    last = replace(first, name="L3", size_bytes=16384, mshrs=17, hit_ns=12)
+    hierarchy = Hierarchy(cores=((first, second),) * cores, shared=(last,))
+    timing = Timing(issue_ns=0.25, memory_ns=memory_ns, nc_outstanding=9, store_buffer=10)
+    random = np.random.default_rng(memory_ns)
+    lines = np.where(random.random(3000) < 0.5, random.integers(0, 500, 3000), np.arange(3000) // 2)
+    rows = np.stack(
+        [
+            np.where(np.arange(3000) < 2000, random.random(3000) < 0.1, random.random(3000) < 0.5)
+            * (cores > 1),
+            lines * 64,
+            random.random(3000) < 0.3,
+            random.random(3000) < 0.1,
+            np.full(3000, 64),
+        ],
+        axis=1,
+    )
+    plain = PlainCaches(hierarchy, timing)
+    for core, address, write, attribute, size in rows.tolist():
+        plain.access(core, address, write, ATTRIBUTES[attribute], size)
+    got = Caches(hierarchy, timing=timing).run(**columns(rows))
+    assert sum(level.merged for level in got.levels) > 100
+    same_counts(got.levels, plain)
+    same_times(plain, got)
 
 
 @settings(max_examples=100, deadline=None)
