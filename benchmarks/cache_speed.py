@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -25,6 +26,7 @@ from pimsim.devices import CpuSpec, part
 from pimsim.devices.cache import Caches, Hierarchy, Timing
 from pimsim.devices.cache.patterns import PATTERNS, Walk, walk
 from pimsim.devices.spec import CACHE_POLICIES
+from pimsim.placement.region import Attribute
 
 RUNS = 5
 PLAIN_ACCESSES = 40_000
@@ -47,10 +49,22 @@ def seconds(work: Callable[[], object]) -> float:
     return min(taken)
 
 
-def rate(hierarchy: Hierarchy, accesses: Walk, timing: Timing | None = None) -> float:
+def rate(hierarchy: Hierarchy, accesses: Walk, timing: Timing | None = None, **more: Any) -> float:
     """Line accesses a second through caches that are warm."""
     caches = Caches(hierarchy, timing=timing)
-    return len(accesses) / seconds(lambda: caches.run(accesses.addresses, accesses.writes))
+    return len(accesses) / seconds(lambda: caches.run(accesses.addresses, accesses.writes, **more))
+
+
+def changed(**fields: Any) -> Hierarchy:
+    """The ordinary levels with other fields: one value for all, or a dict of level names, "" for the rest."""
+    levels = []
+    for spec in ORDINARY:
+        own = {
+            name: value.get(spec.name, value[""]) if isinstance(value, dict) else value
+            for name, value in fields.items()
+        }
+        levels.append(replace(spec, **own))
+    return Hierarchy(cores=(tuple(levels),))
 
 
 def plain_rate(hierarchy: Hierarchy, accesses: Walk) -> float:
@@ -87,35 +101,50 @@ def report() -> str:
         ours, plain = rate(one, accesses), plain_rate(one, accesses)
         row = f"| {name} | {len(accesses):,} | {ours / 1e6:.1f} | {plain / 1e6:.3f} | {ours / plain:,.0f} |"
         lines.append(row)
-    stride = tuple(replace(s, prefetch="stride" if s.name == "L2" else "none") for s in ORDINARY)
-    inclusive = tuple(
-        replace(s, inclusion="inclusive" if s.name == "SLC" else "non-inclusive") for s in ORDINARY
-    )
-    exclusive = tuple(
-        replace(s, inclusion="exclusive" if s.name == "SLC" else "non-inclusive") for s in ORDINARY
-    )
-    mshrs = tuple(replace(s, mshrs=48 if s.name == "L2" else 16) for s in ORDINARY)
+    stride, mshrs = {"L2": "stride", "": "none"}, {"L2": 48, "": 16}
+    inclusive = {"SLC": "inclusive", "": "non-inclusive"}
+    exclusive = {"SLC": "exclusive", "": "non-inclusive"}
+    buffers = Timing(store_buffer=64, nc_outstanding=6)
     others: list[tuple[str, Hierarchy, Timing | None]] = [
-        *(
-            (f"all levels {p}", Hierarchy(cores=(tuple(replace(s, policy=p) for s in ORDINARY),)), None)
-            for p in CACHE_POLICIES
-        ),
-        ("stride prefetcher at L2", Hierarchy(cores=(stride,)), None),
-        ("system cache inclusive", Hierarchy(cores=(inclusive,)), None),
-        ("system cache exclusive", Hierarchy(cores=(exclusive,)), None),
-        ("time model, MSHRs", Hierarchy(cores=(mshrs,)), Timing()),
+        *((f"all levels {policy}", changed(policy=policy), None) for policy in CACHE_POLICIES),
         ("L1, L2, L3 and system cache", Hierarchy(cores=((*ORDINARY[:2], *CPU.shared),)), None),
+        ("system cache inclusive", changed(inclusion=inclusive), None),
+        ("system cache exclusive", changed(inclusion=exclusive), None),
+        ("L1 write-through", changed(write={"L1": "through", "": "back"}), None),
+        ("stride prefetcher at L2", changed(prefetch=stride), None),
+        ("next-line prefetcher at L1", changed(prefetch={"L1": "next-line", "": "none"}), None),
+        ("time model, MSHRs", changed(mshrs=mshrs), Timing()),
+        ("time model, MSHRs, store buffer", changed(mshrs=mshrs), buffers),
+        ("time model, system cache inclusive", changed(mshrs=mshrs, inclusion=inclusive), Timing()),
+        ("time model, stride prefetcher at L2", changed(mshrs=mshrs, prefetch=stride), Timing()),
     ]
+    columns = ("stream", "random", "reuse", "gemm", "writes only")
     lines += [
         "",
         "## Other hierarchies, million accesses a second",
         "",
-        "| hierarchy | stream | reuse | gemm |",
-        "| --- | ---: | ---: | ---: |",
+        "Accesses of cores. Lines that a prefetcher asks for come on top: on the stream about as many again.",
+        "",
+        f"| hierarchy | {' | '.join(columns)} |",
+        f"| --- |{' ---: |' * len(columns)}",
     ]
     for name, hierarchy, timing in others:
-        rates = [rate(hierarchy, walks[w], timing) / 1e6 for w in ("stream", "reuse", "gemm")]
+        rates = [rate(hierarchy, walks[w], timing) / 1e6 for w in columns]
         lines.append(f"| {name} | {' | '.join(f'{r:.1f}' for r in rates)} |")
+    stream, stores = walks["stream"], walks["writes only"]
+    uncached: dict[str, Any] = {"attributes": Attribute.NON_CACHEABLE}
+    combining: dict[str, Any] = {"attributes": Attribute.WRITE_COMBINING, "store_bytes": 64}
+    lines += [
+        "",
+        "## Streams that pass the caches by, and the log, million accesses a second",
+        "",
+        "| what | rate |",
+        "| --- | ---: |",
+        f"| non-cacheable loads | {rate(one, stream, **uncached) / 1e6:.0f} |",
+        f"| non-cacheable loads, time model | {rate(one, stream, buffers, **uncached) / 1e6:.0f} |",
+        f"| write-combining stores | {rate(one, stores, **combining) / 1e6:.0f} |",
+        f"| cacheable loads with a log of all that happens | {rate(one, stream, log=True) / 1e6:.1f} |",
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -29,7 +29,7 @@ def specs(draw, name, first, before, plain):
     sets = draw(st.sampled_from((1, 2, 4)))
     held = CacheSpec(
         name=name, size_bytes=sets * ways * 64, ways=ways, line_bytes=64, source="test", policy=policy,
-        hit_ns=draw(st.sampled_from((0.5, 1, 4))), mshrs=draw(st.integers(0, 3)),
+        hit_ns=draw(st.sampled_from((0.5, 1, 4))), mshrs=draw(st.sampled_from((0, 1, 2, 3, 6))),
     )  # fmt: skip
     if plain:
         return held
@@ -115,6 +115,20 @@ def same_counts(levels, plain):
                 assert getattr(got, name) == value, (got.name, name)
 
 
+def same_memory(plain, *parts):
+    seen = Counter(event for _, event, _, _ in plain.events)
+    for name, event in (("memory_reads", "read"), ("memory_writes", "write"),
+                        ("non_cacheable_reads", "non-cacheable read"),
+                        ("non_cacheable_writes", "non-cacheable write")):  # fmt: skip
+        assert sum(getattr(part, name) for part in parts) == seen[event], name
+
+
+def same_times(plain, got):
+    assert got.time_ns == pytest.approx([t / 1000 for t in plain.end])
+    assert got.nc_stall_ns == pytest.approx([t / 1000 for t in plain.nc_stall])
+    assert got.store_stall_ns == pytest.approx([t / 1000 for t in plain.store_stall])
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data(), st.booleans(), st.integers(0, 5))
 def test_access_for_access_like_the_plain_one(data, timed, seed):
@@ -143,71 +157,133 @@ def test_access_for_access_like_the_plain_one(data, timed, seed):
     for i, cache in enumerate(plain.caches):
         lines, dirty = caches.held(i)
         assert set(zip(lines.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+    same_memory(plain, got)
     seen = Counter(event for _, event, _, _ in plain.events)
-    assert got.memory_reads == seen["read"]
-    assert got.memory_writes == seen["write"]
-    assert (got.non_cacheable_reads, got.non_cacheable_writes) == (
-        seen["non-cacheable read"],
-        seen["non-cacheable write"],
-    )
     assert (got.combined_bursts, got.combined_parts) == (seen["combined burst"], seen["combined part"])
     if timed:
-        assert got.time_ns == pytest.approx([t / 1000 for t in plain.end])
-        assert got.nc_stall_ns == pytest.approx([t / 1000 for t in plain.nc_stall])
-        assert got.store_stall_ns == pytest.approx([t / 1000 for t in plain.store_stall])
+        same_times(plain, got)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.data(), st.integers(0, 5))
-def test_the_fast_walk_of_plain_hierarchies_counts_the_same(data, seed):
-    """Without a log plain hierarchies take another compiled way."""
-    hierarchy = data.draw(hierarchies(plain=True))
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.booleans(), st.integers(0, 5))
+def test_without_a_log_the_counts_are_the_same(data, plain, seed):
+    """What a run does not need is left out of its compiled function: all that a log needs, for one."""
+    hierarchy = data.draw(hierarchies(plain))
     rows = [row for row in data.draw(accesses(len(hierarchy.cores))) if row[3] != 2]
     cut = data.draw(st.integers(0, len(rows)))
-    plain = PlainCaches(hierarchy, None, seed)
+    dictionaries = PlainCaches(hierarchy, None, seed)
     for core, address, write, attribute, size in rows:
-        plain.access(core, address, write, ATTRIBUTES[attribute], size)
+        dictionaries.access(core, address, write, ATTRIBUTES[attribute], size)
     caches = Caches(hierarchy, seed=seed)
     parts = [caches.run(**columns(part)) for part in (rows[:cut], rows[cut:])]
-    for i, cache in enumerate(plain.caches):
-        for name in ("hits", "misses", "fills", "evictions", "write_backs"):
-            assert sum(getattr(part.levels[i], name) for part in parts) == cache.count[name]
+    for i, cache in enumerate(dictionaries.caches):
+        for name, value in cache.count.items():
+            if name != "stall":
+                assert sum(getattr(part.levels[i], name) for part in parts) == value, (i, name)
         lines, dirty = caches.held(i)
         assert set(zip(lines.tolist(), dirty.tolist(), strict=True)) == cache.contents()
-    seen = Counter(event for _, event, _, _ in plain.events)
-    assert sum(part.memory_reads for part in parts) == seen["read"]
-    assert sum(part.memory_writes for part in parts) == seen["write"]
-    assert sum(part.non_cacheable_reads for part in parts) == seen["non-cacheable read"]
-    assert sum(part.non_cacheable_writes for part in parts) == seen["non-cacheable write"]
+    same_memory(dictionaries, *parts)
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.booleans(), st.integers(0, 5))
+def test_without_a_log_the_times_are_the_same(data, plain, seed):
+    hierarchy = data.draw(hierarchies(plain))
+    rows = [row for row in data.draw(accesses(len(hierarchy.cores))) if row[3] != 2]
+    timing = Timing(
+        issue_ns=data.draw(st.sampled_from((0.25, 1, 10))), memory_ns=data.draw(st.sampled_from((2, 20))),
+        nc_outstanding=data.draw(st.integers(0, 4)), store_buffer=data.draw(st.integers(0, 4)),
+    )  # fmt: skip
+    dictionaries = PlainCaches(hierarchy, timing, seed)
+    for core, address, write, attribute, size in rows:
+        dictionaries.access(core, address, write, ATTRIBUTES[attribute], size)
+    got = Caches(hierarchy, timing=timing, seed=seed).run(**columns(rows))
+    same_counts(got.levels, dictionaries)
+    same_memory(dictionaries, got)
+    same_times(dictionaries, got)
+
+
+def test_a_long_log_goes_on_where_its_room_ended():
+    """More events than there is room for at first: five and more of an access."""
+    first, last = (
+        CacheSpec(name=name, size_bytes=size, ways=4, line_bytes=64, hit_ns=1, source="test")
+        for name, size in (("L1", 1024), ("L2", 4096))
+    )
+    hierarchy = Hierarchy(
+        cores=((replace(first, prefetch="stride", prefetch_degree=2),),),
+        shared=(replace(last, inclusion="inclusive"),),
+    )
+    lines = np.random.default_rng(1).permutation(np.arange(20_000).reshape(-1, 8)).ravel()
+    plain = PlainCaches(hierarchy)
+    for line in lines.tolist():
+        plain.access(0, line * 64, True, "cacheable", 64)
+    log = Caches(hierarchy).run(lines * 64, True, log=True).log
+    assert len(plain.events) > (1 << 14) + 4 * len(lines)
+    events = [EVENTS[e] for e in log.event]
+    rows = zip(log.access.tolist(), events, log.cache.tolist(), log.address.tolist(), strict=True)
+    assert list(rows) == plain.events
+
+
+@pytest.mark.parametrize("inclusion", CACHE_INCLUSIONS)
 @pytest.mark.parametrize(
     ("policy", "ways"),
     [(p, ways) for p in CACHE_POLICIES for ways in (8, 12, 16) if (p, ways) != ("tree-plru", 12)],
 )
-def test_wide_sets(policy, ways):
-    """More ways than the random hierarchies have: hot lines and a scan, over three levels."""
+def test_wide_sets(policy, ways, inclusion):
+    """More ways than the random hierarchies have: hot lines and a scan, over three levels and with holes."""
     levels = tuple(
         CacheSpec(name=f"L{i}", size_bytes=sets * ways * 64, ways=ways, line_bytes=64, hit_ns=1,
-                  policy=policy, source="test")
+                  policy=policy, inclusion=inclusion if i else "non-inclusive", source="test")
         for i, sets in enumerate((1, 2, 4))
     )  # fmt: skip
     hierarchy = Hierarchy(cores=(levels,))
     random = np.random.default_rng(ways)
     lines = np.where(
-        random.random(3000) < 0.5, random.integers(0, 2 * ways, 3000), np.arange(3000) % (9 * ways)
+        random.random(2000) < 0.5, random.integers(0, 2 * ways, 2000), np.arange(2000) % (9 * ways)
     )
-    writes = random.random(3000) < 0.3
+    writes = random.random(2000) < 0.3
     plain = PlainCaches(hierarchy)
     for line, write in zip(lines.tolist(), writes.tolist(), strict=True):
         plain.access(0, line * 64, write, "cacheable", 64)
-    for log in (True, False):  # both compiled ways
+    for log in (True, False):  # two compiled functions
         caches = Caches(hierarchy)
         counts = caches.run(lines * 64, writes, log=log)
         same_counts(counts.levels, plain)
         for i, cache in enumerate(plain.caches):
             held, dirty = caches.held(i)
             assert set(zip(held.tolist(), dirty.tolist(), strict=True)) == cache.contents()
+
+
+@pytest.mark.parametrize("prefetch", CACHE_PREFETCHERS)
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("memory_ns", [3, 40])
+def test_many_lines_on_their_way(prefetch, cores, memory_ns):
+    """More MSHRs than the random hierarchies have; two cores whose clocks run apart share some."""
+    first = CacheSpec(name="L1", size_bytes=1024, ways=4, line_bytes=64, hit_ns=1, mshrs=11, source="test")
+    second = replace(first, name="L2", size_bytes=4096, mshrs=40, hit_ns=5, prefetch=prefetch)
+    last = replace(first, name="L3", size_bytes=16384, mshrs=17, hit_ns=12)
+    hierarchy = Hierarchy(cores=((first, second),) * cores, shared=(last,))
+    timing = Timing(issue_ns=0.25, memory_ns=memory_ns, nc_outstanding=9, store_buffer=10)
+    random = np.random.default_rng(memory_ns)
+    lines = np.where(random.random(3000) < 0.5, random.integers(0, 500, 3000), np.arange(3000) // 2)
+    rows = np.stack(
+        [
+            np.where(np.arange(3000) < 2000, random.random(3000) < 0.1, random.random(3000) < 0.5)
+            * (cores > 1),
+            lines * 64,
+            random.random(3000) < 0.3,
+            random.random(3000) < 0.1,
+            np.full(3000, 64),
+        ],
+        axis=1,
+    )
+    plain = PlainCaches(hierarchy, timing)
+    for core, address, write, attribute, size in rows.tolist():
+        plain.access(core, address, write, ATTRIBUTES[attribute], size)
+    got = Caches(hierarchy, timing=timing).run(**columns(rows))
+    assert sum(level.merged for level in got.levels) > 100
+    same_counts(got.levels, plain)
+    same_times(plain, got)
 
 
 @settings(max_examples=100, deadline=None)

@@ -10,17 +10,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from pimsim.devices.cache import state as a
-from pimsim.devices.cache.extras import drain
-from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of
+from pimsim.devices.cache.combining import drain
+from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of, empty, start_clocks
 from pimsim.devices.cache.kernel import run
-from pimsim.devices.cache.plain import lanes_of, run_plain
+from pimsim.devices.cache.log import with_room
 from pimsim.devices.spec import CacheSpec
 from pimsim.errors import PlacementError, SpecError
 from pimsim.placement.region import Attribute, Region
 
 ATTRIBUTES = (Attribute.CACHEABLE, Attribute.NON_CACHEABLE, Attribute.WRITE_COMBINING)
 """In the order of their codes."""
-LOG_ROWS = 1 << 16
+LOG_ROWS = 4
+"""Of an access, to begin with: about what a stream through three levels makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,7 @@ class Caches:
     def __init__(self, hierarchy: Hierarchy, *, timing: Timing | None = None, seed: int = 0) -> None:
         self.hierarchy, self.timing = hierarchy, timing
         self.caches = caches_of(hierarchy)
-        self._arrays = arrays(hierarchy, timing, seed, 0)
+        self._arrays = arrays(hierarchy, timing, seed)
 
     def run(
         self,
@@ -217,60 +218,47 @@ class Caches:
             core = np.broadcast_to(np.asarray(cores, np.int16), address.shape)
             write = np.ascontiguousarray(np.broadcast_to(np.asarray(writes, np.bool_), address.shape))
             code = _codes(attributes, address.shape)
-            sizes = np.broadcast_to(np.asarray(store_bytes, np.int64), address.shape)
+            sizes = np.asarray(store_bytes, np.int64)
+            np.broadcast_to(sizes, address.shape)
         except ValueError as error:
             raise SpecError(f"{len(address)} accesses: {error}") from None
         if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
             raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
-        s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
-        s.slot_line[:], s.slot_ready[:] = -1, 0
         line_bits = h.line_bytes.bit_length() - 1
-        combined = (code == a.WRITE_COMBINING).any() or (drain_stores and (s.wc_line >= 0).any())
-        core = np.ascontiguousarray(core)
-        if self._plain and not log and not combined:
-            run_plain(s, lanes_of(s.par), core, address, write, code, line_bits)
-            return self._counts(len(address), None, None)
+        combined = bool((code == a.WRITE_COMBINING).any())
+        stored = np.zeros(len(address), np.int32)
+        if combined:
+            _check_stores(address, sizes, code, h.line_bytes)
+            stored[:] = sizes
+        start_clocks(s)
         r = a.Run(
-            core=core,
+            core=np.ascontiguousarray(core),
             address=address,
             write=write,
             attribute=code,
-            mask=_store_masks(address, sizes, code, h.line_bytes),
+            store_bytes=stored,
             served=np.zeros(len(address), np.int8),
         )
-        s = s._replace(events=np.zeros((LOG_ROWS if log else 0, 4), np.int64))
         page_bits = max(a.PAGE_BYTES.bit_length() - 1, line_bits)
-        kept: list[npt.NDArray[np.int64]] = []
+        switches = self._switches(log or combined)
         at = 0
         while at < len(address):
-            at = int(run(s, r, line_bits, page_bits, at))
-            self._keep(s, kept)
-        if drain_stores:
-            drain(s, len(address), line_bits)
-            self._keep(s, kept)
-        return self._counts(len(address), kept if log else None, r.served)
+            if log:
+                s = with_room(s, a.MARGIN + LOG_ROWS * (len(address) - at))
+            at = int(run(s, *switches, r, a.U(line_bits), a.U(page_bits), a.U(at)))
+        if drain_stores and (s.wc_line != a.LAST).any():
+            if log:
+                s = with_room(s, len(s.wc_line))
+            drain(s, a.U(len(address)), a.U(line_bits))
+        return self._counts(len(address), _log(s, r.served) if log else None)
 
-    @property
-    def _plain(self) -> bool:
-        """Whether `run_plain` knows these caches."""
-        return (
-            self.timing is None
-            and len({len(levels) for levels in self.hierarchy.cores}) == 1
-            and all(
-                (spec.inclusion, spec.write, spec.write_allocate, spec.prefetch)
-                == ("non-inclusive", "back", True, "none")
-                for spec in (cache.spec for cache in self.caches)
-            )
-        )
+    def _switches(self, rare: bool) -> tuple[bool | None, bool | None, bool | None]:
+        """What of the kernel is needed, see `kernel.run`."""
+        ahead = rare or any(cache.spec.prefetch != "none" for cache in self.caches)
+        clock = rare or self.timing is not None
+        return rare or None, ahead or None, clock or None
 
-    @staticmethod
-    def _keep(s: a.CacheArrays, kept: list[npt.NDArray[np.int64]]) -> None:
-        kept.append(s.events[: int(s.totals[a.T_USED])].copy())
-        s.totals[a.T_USED] = 0
-
-    def _counts(
-        self, accesses: int, kept: list[npt.NDArray[np.int64]] | None, served: npt.NDArray[np.int8] | None
-    ) -> CacheCounts:
+    def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
         names = [name for name in a.COUNTS if name != "stall_ps"]
         levels = tuple(
@@ -280,22 +268,12 @@ class Caches:
                 stall_ns=int(row[a.N_STALL]) / 1000,
                 **{name: int(row[i]) for i, name in enumerate(names)},
             )
-            for cache, row in zip(self.caches, s.counts, strict=True)
+            for cache, row in zip(self.caches, s.counts.reshape(-1, int(a.N_NUM)), strict=True)
         )
 
-        def clocks(column: int) -> tuple[float, ...] | None:
-            return tuple(int(ps) / 1000 for ps in s.clock[:, column]) if self.timing else None
+        def clocks(column: np.uint64) -> tuple[float, ...] | None:
+            return tuple(int(ps) / 1000 for ps in s.clock[column :: int(a.K_NUM)]) if self.timing else None
 
-        log = None
-        if kept is not None and served is not None:
-            rows = np.concatenate(kept) if kept else np.zeros((0, 4), np.int64)
-            log = CacheLog(
-                access=rows[:, 0].copy(),
-                event=rows[:, 1].astype(np.int8),
-                cache=rows[:, 2].copy(),
-                address=rows[:, 3].astype(np.uint64),
-                served=served,
-            )
         total = [int(value) for value in s.totals]
         return CacheCounts(
             accesses=accesses,
@@ -324,38 +302,42 @@ class Caches:
         lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
         full = entries >= 0
         order = np.argsort(lines[full])
-        return lines[full][order], ((entries[full] & a.DIRTY) != 0)[order]
+        return lines[full][order], ((entries[full] & int(a.DIRTY)) != 0)[order]
 
     def flush(self) -> int:
         """Empty every cache as software does (clean and invalidate); lines that this writes to memory."""
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
-        self._arrays.entries[:], self._arrays.order[:] = -1, 0
+        empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
 
 
-def _store_masks(
+def _log(s: a.CacheArrays, served: npt.NDArray[np.int8]) -> CacheLog:
+    used = int(s.totals[a.T_USED])
+    return CacheLog(
+        access=s.log_access[:used],
+        event=s.log_event[:used],
+        cache=s.log_cache[:used],
+        address=s.log_address[:used],
+        served=served,
+    )
+
+
+def _check_stores(
     address: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], code: npt.NDArray[np.int8], line_bytes: int
-) -> npt.NDArray[np.int64]:
-    """Which 64ths of its line each write-combined store writes."""
-    where = code == a.WRITE_COMBINING
-    masks = np.zeros(len(address), np.int64)
-    if not where.any():
-        return masks
-    offset, size = address[where] % line_bytes, sizes[where]
-    begin, end = offset * 64, (offset + size) * 64
-    bad = (size < 1) | (offset + size > line_bytes) | (begin % line_bytes != 0) | (end % line_bytes != 0)
+) -> None:
+    """Write-combined accesses lie in a line and in whole 64ths of it, or are a SpecError."""
+    offset, grain = address & (line_bytes - 1), max(1, line_bytes // 64)
+    bad = (sizes < 1) | (offset + sizes > line_bytes)
+    if grain > 1:
+        bad |= (offset | sizes) % grain != 0
+    bad &= code == a.WRITE_COMBINING
     if bad.any():
         i = int(bad.argmax())
-        grain = max(1, line_bytes // 64)
+        size = int(np.broadcast_to(sizes, address.shape)[i])
         raise SpecError(
-            f"write-combined access of {size[i]} bytes at address {address[where][i]:#x}: wanted within a "
+            f"write-combined access of {size} bytes at address {int(address[i]):#x}: wanted within a "
             f"line of {line_bytes} bytes and a multiple of {grain} bytes"
         )
-    begin, end = begin // line_bytes, end // line_bytes
-    below = np.where(end == 64, np.uint64(2**64 - 1), (np.uint64(1) << (end % 64).astype(np.uint64)) - 1)
-    lower = (np.uint64(1) << begin.astype(np.uint64)) - np.uint64(1)
-    masks[where] = (below.astype(np.uint64) & ~lower).view(np.int64)
-    return masks
 
 
 def simulate(

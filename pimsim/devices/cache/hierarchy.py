@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pimsim.devices.cache import state as a
+from pimsim.devices.cache.state import U
 from pimsim.devices.spec import CACHE_INCLUSIONS, CACHE_POLICIES, CACHE_PREFETCHERS, CacheSpec, CpuSpec
 from pimsim.errors import SpecError
 
 MOST_LEVELS = 8
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,65 +131,118 @@ def caches_of(hierarchy: Hierarchy) -> tuple[Cache, ...]:
     return (*private, *shared)
 
 
-def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int, log_rows: int) -> a.CacheArrays:
+def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArrays:
     """Empty caches."""
     caches = caches_of(hierarchy)
     cores = len(hierarchy.cores)
     deepest = max(map(len, hierarchy.cores)) + len(hierarchy.shared)
+    paths = [[i for i, cache in enumerate(caches) if cache.core in (core, -1)] for core in range(cores)]
+    par = np.zeros((cores, deepest, int(a.P_NUM)), np.uint64)
+    lane_of = np.arange(0, par.size, int(a.P_NUM)).reshape(cores, deepest)
+    inner: list[int] = []
     rows: list[list[int]] = []
     entries = sets = 0
     for number, cache in enumerate(caches):
         spec = cache.spec
+        policy = U(CACHE_POLICIES.index(spec.policy))
+        of_policy = 4 * (spec.ways - 1) if policy == a.LRU else 0x55555555 & ((1 << 2 * spec.ways) - 1)
         rows.append(
             [
-                number, spec.sets.bit_length() - 1, spec.ways, entries, sets,
-                CACHE_POLICIES.index(spec.policy), CACHE_INCLUSIONS.index(spec.inclusion), spec.write ==
-                "back",
-                spec.write_allocate and spec.inclusion != "exclusive", CACHE_PREFETCHERS.index(spec.prefetch),
-                spec.prefetch_degree, round(spec.hit_ns * 1000),
+                number, spec.sets.bit_length() - 1, spec.sets - 1, entries, sets, spec.ways,
+                (1 << spec.ways) - 1, of_policy, int(policy), CACHE_INCLUSIONS.index(spec.inclusion),
+                spec.write == "back", spec.write_allocate and spec.inclusion != "exclusive", False,
+                CACHE_PREFETCHERS.index(spec.prefetch), spec.prefetch_degree, round(spec.hit_ns * 1000),
+                len(inner),
             ]
         )  # fmt: skip
         entries += spec.sets * spec.ways
         sets += spec.sets
-    par, depth = np.zeros((cores, deepest, a.P_NUM), np.int64), np.zeros(cores, np.int64)
-    inner = np.full((len(caches), len(caches), 2), -1, np.int64)
-    for core in range(cores):
-        path = [i for i, cache in enumerate(caches) if cache.core in (core, -1)]
-        par[core, : len(path)], depth[core] = [rows[i] for i in path], len(path)
-        for level, number in enumerate(path):
-            for inside, other in enumerate(path[:level]):
-                inner[number, other] = core, inside
-    for row in inner:  # without gaps
-        row[:] = row[np.argsort(row[:, 0] < 0, kind="stable")]
+        inside = {
+            path[level]: int(lane_of[core, level])
+            for core, path in enumerate(paths)
+            if number in path
+            for level in range(path.index(number))
+        }
+        inner += [*(lane for _, lane in sorted(inside.items())), int(a.LAST)]
+    for core, path in enumerate(paths):
+        par[core, : len(path), : len(rows[0])] = [rows[i] for i in path]
+    par[:, :-1, int(a.P_CLEAN_ON)] = par[:, 1:, int(a.P_INCLUSION)] == a.EXCLUSIVE
     timed = timing or Timing()
     slots = np.array(
         [cache.spec.mshrs for cache in caches]
         + [timed.nc_outstanding] * cores
         + [timed.store_buffer] * cores
     )  # fmt: skip
-    most = max(1, int(slots.max()))
+    rows_of_slots = _rows(slots)
+    places = int(rows_of_slots[-1, int(a.R_END)] + a.SLOTS_AT_ONCE)
     rng = (np.arange(len(caches), dtype=np.int64) + 1) * 2654435761 + seed * 40503 + 1
-    return a.CacheArrays(
-        par=par,
-        depth=depth,
-        entries=np.full(entries, -1, np.int32),
-        order=np.zeros(sets, np.int64),
-        rng=np.maximum(rng & 0xFFFFFFFF, 1),
-        counts=np.zeros((len(caches), a.N_NUM), np.int64),
+    held = a.CacheArrays(
+        par=par.ravel(),
+        depth=np.array([len(path) for path in paths], np.uint64),
+        entries=_aligned(entries + a.SPARE_ENTRIES, np.int32),
+        order=np.zeros(sets, np.uint64),
+        rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
+        counts=np.zeros(len(caches) * int(a.N_NUM), np.int64),
         totals=np.zeros(a.T_NUM, np.int64),
-        events=np.zeros((log_rows, 4), np.int64),
-        inner=inner,
-        strides=np.full((len(caches), a.STRIDE_ENTRIES, 4), -1, np.int64),
-        slot_line=np.full((len(slots), most), -1, np.int64),
-        slot_ready=np.zeros((len(slots), most), np.int64),
-        slots=slots.astype(np.int64),
-        clock=np.zeros((cores, a.K_NUM), np.int64),
+        log_access=np.zeros(0, np.int64),
+        log_event=np.zeros(0, np.int8),
+        log_cache=np.zeros(0, np.int64),
+        log_address=np.zeros(0, np.uint64),
+        inner=np.array(inner, np.uint64),
+        strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
+        rows=rows_of_slots.ravel(),
+        slot_line=_aligned(places, np.uint64),
+        slot_ready=np.zeros(places, np.uint64),
+        slot_id=np.zeros(places, np.uint64),
+        latest=np.zeros(1 << int(a.BUCKET_BITS), np.uint64),
+        clock=np.zeros(cores * int(a.K_NUM), np.uint64),
         timing=np.array(
-            [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.int64
+            [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
         ),
-        wc_line=np.full((cores, hierarchy.combining_buffers), -1, np.int64),
-        wc_mask=np.zeros((cores, hierarchy.combining_buffers), np.int64),
-        work=np.zeros((2 * deepest + 2, 2), np.int64),
-        lookups=np.zeros((4 * deepest + 4, 2), np.int64),
-        ahead=np.zeros(((4 * deepest + 4) * 16, 2), np.int64),
+        wc_line=np.full(cores * hierarchy.combining_buffers, a.LAST, np.uint64),
+        wc_mask=np.zeros(cores * hierarchy.combining_buffers, np.uint64),
+        work=np.zeros((2 * deepest + 2) * 2, np.uint64),
+        lookups=np.zeros((4 * deepest + 4) * 2, np.uint64),
+        ahead=np.zeros((4 * deepest + 4) * 16 * 2, np.uint64),
     )
+    empty(held, caches)
+    start_clocks(held)
+    return held
+
+
+def _aligned(length: int, kind: type[Number]) -> NDArray[Number]:
+    """Zeros from a line of the machine's own caches on, so that few lines are read of what lies together."""
+    size = np.dtype(kind).itemsize
+    held = np.zeros(length + 64 // size, kind)
+    first = -held.ctypes.data % 64 // size
+    return held[first : first + length]
+
+
+def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
+    """Take every line out of the caches."""
+    s.entries[:], s.order[:] = -1, 0
+    first = 0
+    for cache in caches:
+        if cache.spec.policy == "lru":
+            s.order[first : first + cache.spec.sets] = a.IDENTITY
+        first += cache.spec.sets
+
+
+def start_clocks(s: a.CacheArrays) -> None:
+    """No time has passed, nothing was counted, and no line is on its way."""
+    s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
+    s.slot_line[:], s.slot_ready[:], s.latest[:] = a.LAST, 0, 0
+    rows = s.rows.reshape(-1, int(a.R_NUM))
+    for row in rows:
+        first, end = int(row[int(a.R_FIRST)]), int(row[int(a.R_END)])
+        row[int(a.R_HEAD)] = first if first < end else a.NO_LIMIT
+        s.slot_id[first:end] = np.arange(end - first)
+
+
+def _rows(slots: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """`CacheArrays.rows` of so many slots each, but for their heads."""
+    rows = np.zeros((len(slots), int(a.R_NUM)), np.uint64)
+    padded = -(-slots // int(a.SLOTS_AT_ONCE)) * int(a.SLOTS_AT_ONCE)
+    first = np.cumsum(padded) - padded
+    rows[:, int(a.R_FIRST)], rows[:, int(a.R_END)], rows[:, int(a.R_HALF)] = first, first + slots, slots // 2
+    return rows

@@ -7,19 +7,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Columns of `CacheArrays.par`, a row for each level of each core.
-(P_CACHE, P_BITS, P_WAYS, P_FIRST, P_SET, P_POLICY, P_INCLUSION, P_BACK, P_FILLS, P_PREFETCH, P_DEGREE,
- P_HIT_PS, P_NUM) = range(13)  # fmt: skip
-"""P_CACHE: number of the cache. P_BITS: log2 of the sets. P_FIRST, P_SET: where its entries and its sets
-begin. P_BACK: write-back. P_FILLS: a store that misses brings the line in."""
+U = np.uint64
+"""Numbers of the kernel are unsigned: signed indices cost a comparison each, for those from the end."""
 
-LRU, TREE_PLRU, RANDOM, SRRIP = range(4)
-NON_INCLUSIVE, INCLUSIVE, EXCLUSIVE = range(3)
-NO_PREFETCH, NEXT_LINE, STRIDE = range(3)
+# Columns of `CacheArrays.par`, a row (a lane) for each level of each core; all lanes one after the other.
+(P_CACHE, P_BITS, P_MASK, P_FIRST, P_SET, P_WAYS, P_WAY_BITS, P_OF_POLICY, P_POLICY, P_INCLUSION, P_BACK,
+ P_FILLS, P_CLEAN_ON, P_PREFETCH, P_DEGREE, P_HIT_PS, P_INNER) = map(U, range(17))  # fmt: skip
+P_NUM = U(20)
+"""P_CACHE: number of the cache. P_BITS: log2 of the sets. P_MASK: sets - 1. P_FIRST, P_SET: where its entries
+and its sets begin. P_WAY_BITS: a bit for each way. P_OF_POLICY: LRU: where the last nibble of a set's word
+begins; SRRIP: the lower bit of every way. P_BACK: write-back. P_FILLS: a store that misses brings the line
+in. P_CLEAN_ON: the next level is exclusive and takes clean lines, too. P_INNER: where
+the list of the caches inside begins."""
+
+LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
+NON_INCLUSIVE, INCLUSIVE, EXCLUSIVE = map(U, range(3))
+NO_PREFETCH, NEXT_LINE, STRIDE = map(U, range(3))
 CACHEABLE, NON_CACHEABLE, WRITE_COMBINING = range(3)
 
-DIRTY, PREFETCHED = 1, 2
+DIRTY, PREFETCHED = U(1), U(2)
 """Flags of an entry."""
+IDENTITY = U(0xFEDCBA9876543210)
+"""The word of an empty LRU set: nibble i is way i."""
+LAST = U(2**64 - 1)
+"""Ends a list."""
 
 # Columns of `CacheArrays.counts`, one row a cache.
 COUNTS = (
@@ -27,12 +38,13 @@ COUNTS = (
     "useful_prefetches", "unused_prefetches", "dropped_prefetches", "merged", "stall_ps",
 )  # fmt: skip
 (N_HITS, N_MISSES, N_FILLS, N_EVICTIONS, N_WRITE_BACKS, N_INVALIDATED, N_MOVES, N_PREFETCHES, N_USEFUL,
- N_UNUSED, N_DROPPED, N_MERGED, N_STALL, N_NUM) = range(14)  # fmt: skip
+ N_UNUSED, N_DROPPED, N_MERGED, N_STALL) = map(U, range(13))  # fmt: skip
+N_NUM = U(16)
 
-# Columns of `CacheArrays.totals`.
+# `CacheArrays.totals`.
 (T_READS, T_WRITES, T_PREFETCH_READS, T_NC_READS, T_NC_WRITES, T_WC_STORES, T_WC_BURSTS, T_WC_PARTIAL, T_USED,
  T_NUM) = range(10)  # fmt: skip
-"""T_USED: rows of `events` in use."""
+"""T_USED: rows of the log in use."""
 
 EVENTS = (
     "read", "write", "non-cacheable read", "non-cacheable write", "combined burst", "combined part",
@@ -42,65 +54,91 @@ EVENTS = (
  E_PREFETCH) = range(11)  # fmt: skip
 
 # Columns of `CacheArrays.clock`, one row a core.
-K_NOW, K_END, K_NC_STALL, K_STORE_STALL, K_NUM = range(5)
-# Columns of `CacheArrays.timing`.
-Q_ON, Q_ISSUE_PS, Q_MEMORY_PS, Q_NUM = range(4)
+K_NOW, K_END, K_NC_STALL, K_STORE_STALL = map(U, range(4))
+K_NUM = U(4)
+# `CacheArrays.timing`.
+Q_ON, Q_ISSUE_PS, Q_MEMORY_PS = range(3)
 
 PAGE_BYTES = 4096
 """Prefetchers stay inside a page, whose neighbours may lie anywhere in memory; attributes hold for pages."""
-STRIDE_ENTRIES = 16
+STRIDE_ENTRIES = U(16)
 """Pages that a stride prefetcher follows at once."""
 MARGIN = 1 << 14
 """Event rows that one access may fill: far more than the levels and prefetches of any hierarchy."""
 
 
-class CacheArrays(NamedTuple):
-    """The arrays of a hierarchy.
+SPARE_ENTRIES = 16
+"""Entries after the last: sets are looked at 16 ways at a time."""
+BUCKET_BITS = U(9)
 
-    par: (cores, deepest, P_NUM), first level first. depth: (cores,) levels of a core.
-    entries: 4 * tag + flags of every way of every set of every cache, -1 if empty; LRU sets hold the most
-      recent first.
-    order: one word a set. Tree-PLRU: bit i is node i of the tree (root 1), set if the victim is on the right.
-      SRRIP: two bits a way.
-    rng: (caches,) of random replacement. counts: (caches, N_NUM). totals: (T_NUM,).
-    events: (m, 4) access, event, cache or -1, address; no rows: no log.
-    inner: (caches, most, 2) core and level of each cache inside, -1 after the last.
-    strides: (caches, STRIDE_ENTRIES, 4) page, last line, stride, 1 if it came twice.
-    slot_line, slot_ready: lines on their way and when they arrive (ps): one row a cache (MSHRs), then one a
-      core (non-cacheable), then one a core (store buffer). slots: (rows,) how many there are, 0: no limit.
-    clock: (cores, K_NUM) ps. timing: (Q_NUM,).
-    wc_line, wc_mask: (cores, buffers) lines being combined, oldest first, and which 64ths are written.
+# Columns of `CacheArrays.rows`.
+R_HEAD, R_FIRST, R_END, R_HALF = map(U, range(4))
+R_NUM = U(4)
+NO_LIMIT = LAST
+"""Head of a row without slots."""
+SLOTS_AT_ONCE = U(8)
+"""Rows begin at multiples of this, to be looked at so many slots at a time."""
+
+
+class CacheArrays(NamedTuple):
+    """The arrays of a hierarchy. Rows that are read for every access lie in one dimension.
+
+    par: (cores * deepest * P_NUM,), core by core, first level first. depth: (cores,) levels of a core.
+    entries: 4 * tag + flags of every way of every set of every cache, -1 if empty, then SPARE_ENTRIES.
+    order: one word a set. LRU: nibble i is the way used i-th last; empty ways come last. Tree-PLRU: bit i is
+      node i of the tree (root 1), set if the victim is on the right. SRRIP: two bits a way. All but LRU: the
+      highest bit is set if no way is empty.
+    rng: (caches,) of random replacement. counts: (caches * N_NUM,). totals: (T_NUM,).
+    log_access, log_event, log_cache, log_address: (m,) which access, what, which cache (-1: memory), bytes;
+      no rows: no log.
+    inner: lanes of the caches inside each cache, LAST after those of each.
+    strides: (caches * STRIDE_ENTRIES * 4,) page, last line, distance to it, unused.
+    rows: (rows * R_NUM,) of lines that may be on their way; one row a cache (MSHRs), then one a core
+      (non-cacheable), then one a core (store buffer). Its slots lie in the order in which they become free,
+      cyclic from R_HEAD on; where they begin and end, and half their number.
+    slot_line, slot_ready, slot_id: (slots,) the line in each slot (LAST: none), when it arrives (ps), and the
+      slot's number in the row.
+    latest: (1 << BUCKET_BITS,) for each bucket of lines, when the last of those arrives that caches wait for
+      (ps): what is past says at once that none of them is on its way.
+    clock: (cores * K_NUM,) ps. timing: (3,).
+    wc_line, wc_mask: (cores * buffers,) lines being combined, oldest first, LAST if none, and which 64ths of
+      them are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers. ahead: lines to prefetch.
     """
 
-    par: NDArray[np.int64]
-    depth: NDArray[np.int64]
+    par: NDArray[np.uint64]
+    depth: NDArray[np.uint64]
     entries: NDArray[np.int32]
-    order: NDArray[np.int64]
-    rng: NDArray[np.int64]
+    order: NDArray[np.uint64]
+    rng: NDArray[np.uint64]
     counts: NDArray[np.int64]
     totals: NDArray[np.int64]
-    events: NDArray[np.int64]
-    inner: NDArray[np.int64]
-    strides: NDArray[np.int64]
-    slot_line: NDArray[np.int64]
-    slot_ready: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    clock: NDArray[np.int64]
-    timing: NDArray[np.int64]
-    wc_line: NDArray[np.int64]
-    wc_mask: NDArray[np.int64]
-    work: NDArray[np.int64]
-    lookups: NDArray[np.int64]
-    ahead: NDArray[np.int64]
+    log_access: NDArray[np.int64]
+    log_event: NDArray[np.int8]
+    log_cache: NDArray[np.int64]
+    log_address: NDArray[np.uint64]
+    inner: NDArray[np.uint64]
+    strides: NDArray[np.uint64]
+    rows: NDArray[np.uint64]
+    slot_line: NDArray[np.uint64]
+    slot_ready: NDArray[np.uint64]
+    slot_id: NDArray[np.uint64]
+    latest: NDArray[np.uint64]
+    clock: NDArray[np.uint64]
+    timing: NDArray[np.uint64]
+    wc_line: NDArray[np.uint64]
+    wc_mask: NDArray[np.uint64]
+    work: NDArray[np.uint64]
+    lookups: NDArray[np.uint64]
+    ahead: NDArray[np.uint64]
 
 
 class Run(NamedTuple):
-    """Accesses, all (n,). mask: 64ths of a line that a store writes. served: filled by the run."""
+    """Accesses, all (n,). store_bytes: matters to write combining. served: filled by the run."""
 
     core: NDArray[Any]
     address: NDArray[np.int64]
     write: NDArray[np.bool_]
     attribute: NDArray[np.int8]
-    mask: NDArray[np.int64]
+    store_bytes: NDArray[np.int32]
     served: NDArray[np.int8]
