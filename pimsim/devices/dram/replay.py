@@ -11,8 +11,9 @@ What this leaves out: everything outside the channels (caches, fabric, PHY).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -222,8 +223,8 @@ def replay_requests(
         stats, run = _run(device, held, *offered, window, 0)
         return _run(device, held, *offered, window, sum(stats.counts.values())) if log else (stats, run)
 
-    with ThreadPoolExecutor(n) as pool:
-        ran = list(pool.map(one, range(n)))
+    with _threads(n) as each:
+        ran = list(each(one, range(n)))
     accepted, done = ran[0][1].accepted, ran[0][1].done
     if n > 1:
         accepted, done = np.empty(len(requests), np.int64), np.empty(len(requests), np.int64)
@@ -237,6 +238,16 @@ def replay_requests(
     if logs:
         commands = pd.concat(logs).sort_values(["clock", "channel"], kind="stable", ignore_index=True)
     return _report(device, held, used, [stats for stats, _ in ran], accepted, done, commands)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map` on so many threads; on none for one channel, whose thread would cost more than a short list."""
+    if n == 1:
+        yield map
+    else:
+        with ThreadPoolExecutor(n) as pool:
+            yield pool.map
 
 
 def _check_window(window: int) -> None:
@@ -390,14 +401,14 @@ def replay_blocks(
             stuck = int(hosts[c].at[open_loop.H_FIRST])
             raise SpecError(why_stuck(made[c], stuck, hosts[c]))
 
-    with ThreadPoolExecutor(n) as pool:
+    with _threads(n) as each:
         for block in blocks:
             packed = _packed(spec, used, block.address)
-            list(pool.map(one, range(n), [block] * n, [packed] * n))
+            list(each(one, range(n), [block] * n, [packed] * n))
             total += len(block)
             if progress is not None:
                 progress(0.0, f"{total:,} requests")
-        list(pool.map(one, range(n), [None] * n, [none] * n))
+        list(each(one, range(n), [None] * n, [none] * n))
     stats = [_stats_from(channel, host) for channel, host in zip(made, hosts, strict=True)]
     return _report(spec, held, used, stats, None, None, None)
 
@@ -429,8 +440,8 @@ def _report(
     conflicts = None
     if all(s.row_conflicts is not None for s in stats):
         conflicts = sum(s.row_conflicts or 0 for s in stats)
-    latencies = np.sum([s.latencies for s in stats], axis=0)
     longest = max(s.longest for s in stats)
+    latencies = np.sum([s.latencies[: longest + 1] for s in stats], axis=0)
     rate = (reads + writes) * device_burst_bytes(device) / (cycles * tck_fs * 1e-15) if cycles else 0.0
     return ReplayReport(
         device=name,
