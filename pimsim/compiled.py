@@ -6,11 +6,13 @@ compiled into each other across files, so a cached one also has to go when anoth
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import glob
 import hashlib
 import logging
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -77,24 +79,39 @@ def announce(processes: int = 1) -> None:
         )
 
 
+_UNREADABLE = (AttributeError, ImportError, EOFError, ValueError, TypeError, pickle.UnpicklingError)
+"""What reading a pickle of another version, or half of one, may raise."""
+
+
 class _Files(IndexDataCacheFile):
     """The files of one function, which several processes may write at once.
 
     Numba numbers its data files, and writes the index before the data: two processes that compile a function
     for different types then write one file, and a reader may find the code of another version. Here the name
     of a data file says what is in it, and the file is there before the index names it. Of two processes that
-    write the index at the same moment one may lose its entry, which then is compiled once more.
+    write the index at the same moment one may lose its entry, which then is compiled once more. A file that
+    cannot be read, such as one that names a class which the package has no longer, counts as none.
     """
+
+    def _load_index(self) -> dict[Any, str]:
+        with contextlib.suppress(*_UNREADABLE):
+            return cast(dict[Any, str], super()._load_index())  # type: ignore[no-untyped-call]
+        return {}
+
+    def load(self, key: Any) -> Any:
+        with contextlib.suppress(*_UNREADABLE):
+            return super().load(key)  # type: ignore[no-untyped-call]
+        return None
 
     def save(self, key: Any, data: Any) -> None:
         files: Any = super()
-        if not files._load_index():  # none, or one of another version, whose code nothing reads any more
+        if not self._load_index():  # none, or one of another version, whose code nothing reads any more
             for old in Path(self._cache_path).glob(f"{glob.escape(self._index_name[:-4])}.*.nbc"):
                 old.unlink(missing_ok=True)
         digest = hashlib.sha256(repr((key, self._source_stamp)).encode()).hexdigest()
         name = files._data_name(int(digest[:8], 16))
         files._save_data(name, data)
-        files._save_index({**files._load_index(), key: name})
+        files._save_index({**self._load_index(), key: name})
 
 
 def is_kept(function: Callable[..., Any]) -> bool | None:

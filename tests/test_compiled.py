@@ -4,6 +4,7 @@ import gc
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,29 @@ def test_the_files_of_a_function(tmp_path):
     assert first.load(("whole",)) is None
     assert later.load(("whole",)) == "new code"
     assert len(list(tmp_path.glob("*.nbc"))) == 1  # what nothing reads is gone
+
+
+@pytest.mark.parametrize("held", [b"", b"\x80\x05", b"nonsense"])
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path, held):
+    files = _Files(tmp_path, "f-1.py311", "a version")
+    files.save(("whole",), "code")
+    (data,) = tmp_path.glob("*.nbc")
+    data.write_bytes(held)
+    assert files.load(("whole",)) is None
+    (tmp_path / "f-1.py311.nbi").write_bytes(held)
+    assert files.load(("whole",)) is None
+    files.save(("whole",), "code again")
+    assert files.load(("whole",)) == "code again"
+
+
+def test_an_index_of_a_class_that_is_gone(tmp_path, monkeypatch):
+    module = types.ModuleType("gone")
+    module.Old = type("Old", (), {"__module__": "gone"})
+    monkeypatch.setitem(sys.modules, "gone", module)
+    files = _Files(tmp_path, "f-1.py311", "a version")
+    files.save((module.Old,), "code")
+    del module.Old
+    assert files.load(("whole",)) is None
 
 
 def test_an_index_that_another_process_undid_costs_a_compilation_and_no_wrong_code(tmp_path):

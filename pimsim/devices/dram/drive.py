@@ -93,7 +93,7 @@ def make_requesters(n: int, lut: NDArray[np.int64]) -> Requesters:
     )
 
 
-@inner
+@compiled
 def decode(lut: NDArray[np.int64], which: int, address: int) -> int:
     """Coordinates of a byte address packed as channel | bank << 8 | column << 20 | row << 36."""
     packed = 0
