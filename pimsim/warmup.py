@@ -14,11 +14,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pimsim.compiled import announce, is_kept
+from pimsim import compiled
 from pimsim.devices.cache import simulate
 from pimsim.devices.cache.kernel import run as run_caches
 from pimsim.devices.dram.snapshot import search
@@ -58,6 +59,16 @@ WORK: dict[str, tuple[Callable[..., Any], Callable[[], None]]] = {
 """Loops that are compiled together: the function that takes them all in, and the least work that needs it."""
 
 
+_PROGRAM = """
+import sys
+sys.path.append(sys.argv[1])
+from pimsim.warmup import WORK
+for name in sys.argv[2:]:
+    WORK[name][1]()
+"""
+"""What a child does: the folder of the package and names in `WORK` are its arguments."""
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -65,7 +76,7 @@ def cores() -> int:
 
 def missing() -> list[str]:
     """Names in `WORK` that are not in the cache on disk but can be put there."""
-    return [name for name, (function, _) in WORK.items() if is_kept(function) is False]
+    return [name for name, (function, _) in WORK.items() if compiled.is_kept(function) is False]
 
 
 def compile_together(pim: bool = True) -> None:
@@ -73,11 +84,11 @@ def compile_together(pim: bool = True) -> None:
 
     pim: whether programs will run, too.
     """
-    alone = multiprocessing.parent_process() is not None or cores() < 2
+    alone = multiprocessing.parent_process() is not None or cores() < 2 or not sys.executable
     wanted = [] if alone else [name for name in missing() if pim or name != "programs"]
     if "streams" not in wanted or len(wanted) < 2:
         return
-    announce(processes=2)
+    compiled.announce(processes=2)
     with _child(name for name in wanted if name != "streams"):
         _streams()  # as long as all the others
 
@@ -85,9 +96,11 @@ def compile_together(pim: bool = True) -> None:
 @contextlib.contextmanager
 def _child(names: Iterable[str]) -> Iterator[None]:
     """A process that compiles these meanwhile and ends before this does; what it says is nobody's concern."""
+    # -P: what lies in the folder at hand is nobody's library
+    words = [sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1]), *names]
     silent: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
-        child = subprocess.Popen([sys.executable, "-m", "pimsim.warmup", *names], **silent)
+        child = subprocess.Popen(words, **silent)
     except OSError:  # no process to be had
         yield
         return
@@ -97,8 +110,3 @@ def _child(names: Iterable[str]) -> Iterator[None]:
     finally:
         child.kill()
         child.wait()
-
-
-if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        WORK[name][1]()

@@ -75,9 +75,27 @@ def test_two_processes_share_the_work(stage):
     here, started = stage
     warmup.compile_together()
     assert here == ["streams"]
-    assert [child.words[1:] for child in started] == [["-m", "pimsim.warmup", "programs", "caches"]]
+    assert [child.words[5:] for child in started] == [["programs", "caches"]]
     warmup.compile_together(pim=False)
-    assert started[1].words[3:] == ["caches"]
+    assert started[1].words[5:] == ["caches"]
+
+
+def test_a_child_works_and_imports_nothing_from_the_folder_at_hand(tmp_path, monkeypatch):
+    (tmp_path / "simpy.py").write_text("raise SystemExit('not the library')")
+    (tmp_path / "numpy.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path)
+    ended = []
+    real = warmup.subprocess.Popen
+
+    class Watched(real):
+        def wait(self, *given, **named):
+            ended.append(super().wait(*given, **named))
+            return ended[-1]
+
+    monkeypatch.setattr(warmup.subprocess, "Popen", Watched)
+    with warmup._child(["caches"]):
+        pass
+    assert ended[0] == 0
 
 
 @pytest.mark.parametrize(
