@@ -50,6 +50,7 @@ from pimsim.run_engine import copy_streams, cost_of, launch_us, task_streams
 from pimsim.system import System, load_system
 from pimsim.trace.llm import LlmConfig, decode_trace, load_config, prefill_trace
 from pimsim.trace.op import Trace
+from pimsim.warmup import compile_together
 
 COPY_PIECE_SLABS = 4
 """Copy threads take their work in pieces of so many slabs (DRAM rows of all banks: 256 KiB each)."""
@@ -564,6 +565,7 @@ def simulate(
         )
     machine = load_system(system) if isinstance(system, str) else system
     config, how = load_config(model), _method(method)
+    compile_together(machine.pim is not None)
     report = progress or (lambda share, text: None)
     trace = prefill_trace(config, prompt, weight_dtype=weights)
     placement = how.place(prefill_trace(config, prompt + tokens - 1, weight_dtype=weights), machine)

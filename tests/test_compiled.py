@@ -1,14 +1,16 @@
 """The cache of compiled functions is out of date as soon as any file with compiled functions has changed."""
 
+import gc
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 import pimsim
-from pimsim.compiled import compiled, inner
+from pimsim.compiled import _Files, compiled, inner, is_kept
 from pimsim.devices.dram import engine
 
 PROGRAM = """
@@ -66,3 +68,70 @@ def test_python_cannot_call_what_is_made_for_compiled_callers():
     for function, given in ((_double, (1,)), (engine.step, (None, 0, 0, None))):
         with pytest.raises(TypeError, match="has compiled callers only"):
             function(*given)
+
+
+def test_the_files_of_a_function(tmp_path):
+    first, second = _Files(tmp_path, "f-1.py311", "one version"), _Files(tmp_path, "f-1.py311", "one version")
+    first.save(("whole",), "code for whole numbers")
+    named = set(tmp_path.glob("*.nbc"))
+    second.save(("real",), "code for real numbers")
+    assert len(set(tmp_path.glob("*.nbc")) - named) == 1
+    assert first.load(("real",)) == "code for real numbers"
+    assert second.load(("whole",)) == "code for whole numbers"
+    later = _Files(tmp_path, "f-1.py311", "another version")
+    assert later.load(("whole",)) is None
+    later.save(("whole",), "new code")
+    assert first.load(("whole",)) is None
+    assert later.load(("whole",)) == "new code"
+    assert len(list(tmp_path.glob("*.nbc"))) == 1  # what nothing reads is gone
+
+
+@pytest.mark.parametrize("held", [b"", b"\x80\x05", b"nonsense"])
+def test_a_file_that_cannot_be_read_counts_as_none(tmp_path, held):
+    files = _Files(tmp_path, "f-1.py311", "a version")
+    files.save(("whole",), "code")
+    (data,) = tmp_path.glob("*.nbc")
+    data.write_bytes(held)
+    assert files.load(("whole",)) is None
+    (tmp_path / "f-1.py311.nbi").write_bytes(held)
+    assert files.load(("whole",)) is None
+    files.save(("whole",), "code again")
+    assert files.load(("whole",)) == "code again"
+
+
+def test_an_index_of_a_class_that_is_gone(tmp_path, monkeypatch):
+    module = types.ModuleType("gone")
+    module.Old = type("Old", (), {"__module__": "gone"})
+    monkeypatch.setitem(sys.modules, "gone", module)
+    files = _Files(tmp_path, "f-1.py311", "a version")
+    files.save((module.Old,), "code")
+    del module.Old
+    assert files.load(("whole",)) is None
+
+
+def test_an_index_that_another_process_undid_costs_a_compilation_and_no_wrong_code(tmp_path):
+    one, other = (_Files(tmp_path, "f-1.py311", "a version") for _ in range(2))
+    one.save(("whole",), "code for whole numbers")
+    one._save_index({})  # as written by a process that had read it before
+    other.save(("real",), "code for real numbers")
+    assert one.load(("whole",)) is None
+    assert one.load(("real",)) == "code for real numbers"
+
+
+def test_whether_a_function_is_kept():
+    _sum(1)
+    assert is_kept(_sum)
+    _sum._cache.flush()
+    assert is_kept(_sum) is False
+    assert is_kept(len) is None
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collection_of_garbage_is_as_it_was_after_compiling(on):
+    before = gc.isenabled()
+    try:
+        gc.enable() if on else gc.disable()
+        _sum.recompile()
+        assert gc.isenabled() == on
+    finally:
+        gc.enable() if before else gc.disable()

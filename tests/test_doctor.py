@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from numba.core import config
 
+from pimsim import warmup
 from pimsim.cli import doctor, main
 
 
@@ -24,6 +26,18 @@ def test_doctor(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "OSError: no disk" in out
     assert "0 of 1 tests pass" in out
+
+
+def test_what_the_cache_lacks(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    assert doctor._cache()["cached"] == "empty: the first run compiles"
+    (tmp_path / "f.nbc").write_bytes(b"code")
+    monkeypatch.setattr(warmup, "missing", list)
+    assert doctor._cache()["cached"] == "1 functions, 0.0 MB"
+    monkeypatch.setattr(warmup, "missing", lambda: ["programs", "caches"])
+    assert doctor._cache()["cached"].endswith(
+        "not the inner loops of programs and caches: the next run compiles"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ LAYERS = [
     {"trace"},
     {"placement"},
     {"devices"},
-    {"system", "machine", "memory", "engines"},
+    {"system", "machine", "memory", "engines", "warmup"},
     {"methods"},
     {"run", "run_engine", "run_trace", "result"},
     {"quant", "serving", "sweep"},

@@ -92,6 +92,7 @@ def _cache() -> dict[str, str]:
     from numba.core import config
 
     import pimsim
+    from pimsim.warmup import missing
 
     package = Path(pimsim.__file__).parent
     named = str(getattr(config, "CACHE_DIR", ""))  # from NUMBA_CACHE_DIR
@@ -99,6 +100,9 @@ def _cache() -> dict[str, str]:
     files = list(folder.rglob("*.nbc")) if folder.is_dir() else []
     size = sum(file.stat().st_size for file in files)
     state = f"{len(files)} functions, {size / 1e6:.1f} MB" if files else "empty: the first run compiles"
+    lacking = missing() if files else []
+    if lacking:
+        state += f"; not the inner loops of {' and '.join(lacking)}: the next run compiles"
     writable = os.access(folder if folder.is_dir() else folder.parent, os.W_OK)
     return {
         "compile cache": f"{folder}{'' if named else ' (__pycache__ folders)'}",

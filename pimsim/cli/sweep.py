@@ -165,7 +165,8 @@ def search(
 
 
 def _executor(jobs: int | None, dask: str | None) -> Executor:
-    from pimsim.sweep.executors import Dask, InProcess, LocalPool, cores
+    from pimsim.sweep.executors import Dask, InProcess, LocalPool
+    from pimsim.warmup import cores
 
     if dask is not None:
         return Dask(dask, workers=jobs or cores())

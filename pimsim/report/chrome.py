@@ -85,51 +85,57 @@ def _slices(s: pd.DataFrame, where: list[str], shown: list[bool]) -> Iterator[st
     said = [json.dumps(str(name), ensure_ascii=False) for name in names.categories]
     categories = [json.dumps(str(kind), ensure_ascii=False) for kind in kinds.categories]
 
-    def head(row: int) -> str:
-        """All of an event up to its time."""
+    def about(row: int) -> str:
+        """All of an event after its time."""
         place, ticks = int(track[row]), int(length[row])
-        text = f',\n{{"ph":"X",{where[place]},"name":{said[names.codes[row]]}'
+        text = f',{where[place]},"name":{said[names.codes[row]]}'
         if shown[place] or not brief:
             text += f',"cat":{categories[kinds.codes[row]]}'
         if not brief:
             args = {"phase": phases[row], "layer": int(layer[row])}
             text += f',"args":{json.dumps(args, ensure_ascii=False)}'
-        return f'{text},"dur":{ticks // of_us}{fractions[ticks % of_us] or ".0"},"ts":'
+        return f'{text},"dur":{ticks // of_us}{fractions[ticks % of_us] or ".0"}}}'
 
     layer = s["layer"].to_numpy()
     keys = [track, names.codes, kinds.codes, length]
     if not brief:
         keys += [phases.codes, layer]
-    heads = _repeated([np.asarray(key)[order].astype(np.int64) for key in keys], order, head)
+    texts = _repeated([np.asarray(key)[order].astype(np.int64) for key in keys], order, about)
     whole, rest = np.divmod(start[order], of_us)
-    tails = np.array([f"{text}}}" for text in fractions], dtype=object)[rest]
+    after_point = np.array(fractions, dtype=object)[rest]
     flow, out = s["flow"].to_numpy()[order], s["out"].to_numpy()[order]
     for row in np.flatnonzero(flow).tolist():
         way = "out" if out[row] else "in"
-        tails[row] = f'{tails[row][:-1]},"bind_id":"{flow[row]}","flow_{way}":true}}'
+        texts[row] = f'{texts[row][:-1]},"bind_id":"{flow[row]}","flow_{way}":true}}'
+    begin = ',\n{"ph":"X","ts":'
     for first in range(0, len(s), PART):
         part = slice(first, first + PART)
-        pieces: list[Any] = [None] * (3 * len(whole[part]))
-        pieces[0::3] = heads[part].tolist()
-        pieces[1::3] = map(str, whole[part].tolist())
-        pieces[2::3] = tails[part].tolist()
+        pieces: list[Any] = [begin] * (4 * len(whole[part]))
+        pieces[1::4] = map(str, whole[part].tolist())
+        pieces[2::4] = after_point[part].tolist()
+        pieces[3::4] = texts[part].tolist()
         yield "".join(pieces)
 
 
 def _counts(c: pd.DataFrame, owners: list[int], brief: bool) -> str:
     """Counters. A page shows the name of a counter, and that of its value: the unit, if there is one."""
-    texts: dict[tuple[int, str], tuple[str, str]] = {}
+    if brief:  # in the order of time, as the slices; four digits draw the same curve
+        order = np.argsort(c["time_ns"].to_numpy(), kind="stable")
+        c, owners = c.take(order), np.asarray(owners)[order].tolist()
+    known: dict[tuple[int, str], str] = {}
+    digits: dict[float, str] = {}
     pieces = []
     columns = (owners, c["name"].tolist(), c["time_ns"].tolist(), c["value"].tolist())
     for owner, name, time_ns, value in zip(*columns, strict=True):
-        if (owner, name) not in texts:
+        if (owner, name) not in known:
             said, _, unit = name.rpartition(", ") if ", " in name else (name, "", "value")
-            head = f',\n{{"ph":"C","pid":{owner},"name":{json.dumps(said, ensure_ascii=False)},"ts":'
-            texts[owner, name] = head, f',"args":{{{json.dumps(unit, ensure_ascii=False)}:'
-        if brief:  # four digits draw the same curve
-            time_ns, value = time_ns // COARSE_NS * COARSE_NS, float(f"{value:.4g}")
-        head, key = texts[owner, name]
-        pieces.append(f"{head}{time_ns / 1000}{key}{value}}}}}")
+            head = f',"pid":{owner},"name":{json.dumps(said, ensure_ascii=False)},"args":{{'
+            known[owner, name] = f"{head}{json.dumps(unit, ensure_ascii=False)}:"
+        if value not in digits:
+            digits[value] = repr(float(f"{value:.4g}")) if brief else repr(value)
+        if brief:
+            time_ns = time_ns // COARSE_NS * COARSE_NS
+        pieces.append(f',\n{{"ph":"C","ts":{time_ns / 1000}{known[owner, name]}{digits[value]}}}}}')
     return "".join(pieces)
 
 

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 from pimsim.errors import SweepError
 from pimsim.reuse import code_digest
 from pimsim.sweep.work import Job, Limits, Outcome, Work, perform
+from pimsim.warmup import cores
 
 AHEAD = 2
 """Jobs a worker that are handed over: the one that runs and the one after it."""
@@ -46,11 +47,6 @@ class Executor(Protocol):
     def lanes(self) -> int: ...
 
     def run(self, work: Work, take: Next, limits: Limits, memo: str | None) -> Finished: ...
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Lanes:

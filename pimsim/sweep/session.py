@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pimsim.errors import SweepError
-from pimsim.sweep.executors import Executor, InProcess, Lanes
+from pimsim.sweep.executors import Executor, InProcess, Lanes, LocalPool
 from pimsim.sweep.points import Point, Sweep, chosen
 from pimsim.sweep.store import Store
 from pimsim.sweep.work import Job, Limits, Outcome, Simulation, Work
+from pimsim.warmup import compile_together
 
 Report = Callable[["Progress"], None]
 
@@ -104,6 +105,8 @@ def run_sweep(
             report(progress)
         return None
 
+    if jobs and isinstance(work, Simulation) and isinstance(executor, LocalPool):
+        compile_together()  # or each worker would compile everything
     memo = store.memo if share_rates and isinstance(work, Simulation) and work.reuse else None
     outcomes: Iterator[tuple[Job, Outcome]] = (
         executor.run(work, take, limits or Limits(), memo) if jobs else iter(())

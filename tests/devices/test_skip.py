@@ -13,6 +13,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from pimsim.compiled import compiled
 from pimsim.devices import DramSpec, part
 from pimsim.devices.dram import drive as d
 from pimsim.devices.dram import engine as e
@@ -211,6 +212,11 @@ def finish(bench, wanted, stops):
     return ends, bench.clock
 
 
+@compiled
+def take(s, g, wake, running, t, reach, walks, memory):
+    return snapshot.take(s, g, wake, running, t, reach, walks, memory)
+
+
 def seen(bench):
     """All that matters of channels and requesters, as one look."""
     memory = snapshot.make_memory(1 << 18, 4)
@@ -218,7 +224,7 @@ def seen(bench):
     walks[:, :, snapshot.W_MASK] = -1
     everyone = np.arange(MAX_STREAMS) if bench._running else np.arange(0)
     reach = snapshot.reach_of(bench.channels)  # older commands matter to nothing, and a jump takes them along
-    snapshot.take(bench.channels, bench.requesters, bench.wake, everyone, bench.clock, reach, walks, memory)
+    take(bench.channels, bench.requesters, bench.wake, everyone, bench.clock, reach, walks, memory)
     return memory.words[: memory.used[1]].copy()
 
 

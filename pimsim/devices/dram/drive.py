@@ -190,10 +190,18 @@ def advance(
     its last clock in state S_END (which may lie ahead by its own last pause), -1 while it runs.
     Returns -1 if nothing can ever happen again.
     """
-    return int(advance_to(s, g, wake, running, t, until, -1, 0, np.zeros(3, np.int64)))
+    return int(_advance(s, g, wake, running, t, until, np.zeros(3, np.int64)))
 
 
 @compiled
+def _advance(
+    s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int,
+    out: NDArray[np.int64],
+) -> int:  # fmt: skip
+    return advance_to(s, g, wake, running, t, until, -1, 0, out)
+
+
+@inner
 def advance_to(
     s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, until: int,
     lead: int, goal: int, out: NDArray[np.int64],

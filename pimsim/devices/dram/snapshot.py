@@ -126,7 +126,7 @@ def longest(s: Channels, running: int) -> int:
     return len(s.scalar) * channel + running * (RING + 16 + 4 * MAX_PHASES + T_REQUESTER) + 8
 
 
-@compiled
+@inner
 def index_of(g: Requesters, a: int, p: int) -> int:
     """Bursts that a phase has walked since its loops last began anew."""
     index, size = 0, 1
@@ -322,7 +322,7 @@ def _totals(
     return n
 
 
-@compiled
+@inner
 def take(
     s: Channels, g: Requesters, wake: NDArray[np.int64], running: NDArray[np.int64], t: int, reach: int,
     walks: NDArray[np.int64], memory: Memory,
