@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from numba import njit, types
+from numba import njit, typeof, types
 from numba.core import config, event
 from numba.core.caching import IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
@@ -122,6 +122,12 @@ def is_kept(function: Callable[..., Any]) -> bool | None:
     folder = Path(cache.cache_path)
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     return bool(cache._cache_file._load_index()) if os.access(nearest, os.W_OK) else None
+
+
+def compile_for(function: Callable[..., Any], *arguments: Any) -> None:
+    """Compile a function for arguments of these types, if that has not been done; `inner` ones, too."""
+    made: Any = function
+    made.compile(tuple(typeof(each) for each in arguments))  # type: ignore[no-untyped-call]
 
 
 def decorator(**options: Any) -> Callable[[_Function], _Function]:

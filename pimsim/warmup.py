@@ -22,7 +22,7 @@ import numpy as np
 from pimsim import compiled
 from pimsim.devices.cache import simulate
 from pimsim.devices.cache.kernel import run as run_caches
-from pimsim.devices.dram.snapshot import search
+from pimsim.devices.dram.snapshot import make_memory, search, take
 from pimsim.devices.dram.stream import Bench, Phase, Stream
 from pimsim.devices.pim import machine
 from pimsim.devices.pim.program import gemv, time_program
@@ -35,6 +35,14 @@ def _streams() -> None:
     phase = Phase(bursts=1 << 30, loops=((1 << 40, 64),))
     bench.start(Stream(kind="any", phases=(phase,), bursts=1 << 40, window=8, gap_ps=0, path_ns=0), (0,))
     bench.advance(1)
+
+
+def _looks() -> None:
+    """What a stream's search for repetitions writes down; the search comes to it late."""
+    bench = Bench(load_system("exynos2400").memory)
+    none, walks = np.zeros(1, np.int64), np.ones((1, 1, 1), np.int64)
+    memory = make_memory(1, 1)
+    compiled.compile_for(take, bench.channels, bench.requesters, bench.wake, none, 0, 0, walks, memory)
 
 
 def _programs() -> None:
@@ -53,10 +61,12 @@ def _caches() -> None:
 
 WORK: dict[str, tuple[Callable[..., Any], Callable[[], None]]] = {
     "streams": (search, _streams),
-    "programs": (machine._run, _programs),
+    "looks": (take, _looks),
     "caches": (run_caches, _caches),
+    "programs": (machine._run, _programs),
 }
-"""Loops that are compiled together: the function that takes them all in, and the least work that needs it."""
+"""Loops that are compiled together: the function that takes them all in, and the least work that needs it.
+Streams and programs share the DRAM engine, so programs come last: what streams have made by then is there."""
 
 
 _PROGRAM = """
@@ -90,7 +100,7 @@ def compile_together(pim: bool = True) -> None:
         return
     compiled.announce(processes=2)
     with _child(name for name in wanted if name != "streams"):
-        _streams()  # as long as all the others
+        _streams()  # takes about as long as all the others
 
 
 @contextlib.contextmanager
