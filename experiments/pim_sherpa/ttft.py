@@ -74,7 +74,7 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
                     ours=gaps[prompt],
                     expected=OWR_MINUS_FACIL_S[model],
                     unit="s",
-                    tolerance=Tolerance(rel=0.15),
+                    tolerance=Tolerance(rel=0.10),
                     source=READ,
                 )
             )
