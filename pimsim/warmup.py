@@ -85,8 +85,12 @@ def cores() -> int:
 
 
 def missing() -> list[str]:
-    """Names in `WORK` that are not in the cache on disk but can be put there."""
-    return [name for name, (function, _) in WORK.items() if compiled.is_kept(function) is False]
+    """Names in `WORK` that neither this process nor the cache on disk has, but that can be put there."""
+    return [
+        name
+        for name, (function, _) in WORK.items()
+        if not getattr(function, "signatures", ()) and compiled.is_kept(function) is False
+    ]
 
 
 def compile_together(pim: bool = True) -> None:

@@ -29,7 +29,6 @@ from pimsim.devices.dram.engine import (
     X_WRITES,
     Channels,
     accept,
-    is_refused,
     step,
 )
 from pimsim.devices.dram.engine.hits import (
@@ -202,8 +201,6 @@ def offer(
                     if s.scalar[0, X_LOOK]:
                         wake = min(wake, t)
                     offered = t + 1
-                    if k < n and arrive[k] <= offered and is_refused(s, 0, write[k]):
-                        full, offered = s.scalar[0, X_LEFT], NEVER
                     progress = s.scalar[0, X_REFRESHES]
         if wake <= t:
             wake = step(s, 0, t, out)
@@ -221,8 +218,6 @@ def offer(
                 if plain and begins_run(s, 0):
                     t, k, wake = _run_of_hits(s, h, t, k, first, arrive, write, packed, accepted, done)
                     full, offered = -1, t + 1
-                    if k < n and arrive[k] <= offered and is_refused(s, 0, write[k]):
-                        full, offered = s.scalar[0, X_LEFT], NEVER
                     progress = s.scalar[0, X_REFRESHES]
             if s.scalar[0, X_LEFT] == t and full > -2:  # there may be room again
                 offered = min(offered, t + 1)

@@ -4,6 +4,5 @@ from pimsim.devices.dram.engine.commands import earliest as earliest
 from pimsim.devices.dram.engine.commands import issue as issue
 from pimsim.devices.dram.engine.commands import put as put
 from pimsim.devices.dram.engine.queues import accept as accept
-from pimsim.devices.dram.engine.queues import is_refused as is_refused
 from pimsim.devices.dram.engine.scheduler import step as step
 from pimsim.devices.dram.engine.state import *  # noqa: F403

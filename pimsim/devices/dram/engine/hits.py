@@ -9,7 +9,7 @@ from __future__ import annotations
 from pimsim.compiled import inlined
 from pimsim.devices.dram.engine.bounds import kept_earliest
 from pimsim.devices.dram.engine.commands import issue_read
-from pimsim.devices.dram.engine.queues import set_oldest_hit
+from pimsim.devices.dram.engine.queues import enter, set_oldest_hit
 from pimsim.devices.dram.engine.state import (
     C_BL,
     C_BUSES,
@@ -23,8 +23,6 @@ from pimsim.devices.dram.engine.state import (
     HALF_CLOCK,
     IN_ORDER,
     NEVER,
-    X_AGE,
-    X_ALONE,
     X_CAS_SLOT,
     X_FREE,
     X_LAST_READ,
@@ -98,29 +96,10 @@ def next_hit(s: Channels, c: int) -> tuple[int, int]:
 def joins(s: Channels, c: int, t: int, bank: int, row: int, col: int, tag: int) -> bool:
     """`accept` a read at clock `t` if an older one of its kind and bank goes first; whether that is so."""
     bank = index(bank)
-    x, waiting = s.scalar, s.lists[c, 2 * bank]
+    waiting = s.lists[c, 2 * bank]
     if (waiting.hit if s.open_row[c, bank] == row else waiting.miss) < 0:
         return False
-    x[c, X_AGE] += 1
-    x[c, X_READS] += 1
-    x[c, X_ALONE] = -1
-    x[c, X_FREE] -= 1
-    slot = index(s.free[c, index(x[c, X_FREE])])
-    request = s.slots[c, slot]
-    request.accept = t
-    request.write = 0
-    request.queue = 0
-    request.bank = bank
-    request.row = row
-    request.col = col
-    request.tag = tag
-    request.opened = 0
-    request.seen = 0
-    request.age = x[c, X_AGE]
-    request.next = -1
-    request.before = waiting.tail
-    s.slots[c, index(waiting.tail)].next = slot
-    waiting.tail = slot
+    enter(s, c, t, 0, 0, bank, row, col, tag)
     return True
 
 

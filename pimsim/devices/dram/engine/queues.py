@@ -106,31 +106,14 @@ def settle(s: Channels, c: int, t: int) -> None:
 
 
 @inlined
-def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
-    """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
-
-    A read of an address that waits in the write queue is served from there, but reads complete in
-    order; a write to an address that already waits is merged with it.
-    """
+def enter(
+    s: Channels, c: int, t: int, write: int, queue: int, bank: int, row: int, col: int, tag: int
+) -> int:
+    """Put a request that is accepted behind the others of its bank and queue; its slot."""
     x = s.scalar
-    settle(s, c, t)
-    bank = index(bank)
-    queue = 1 if write and s.cfg[C_UNIFIED] == 0 else 0
-    if x[c, X_WRITES]:
-        slot = s.lists[c, 2 * bank + (0 if s.cfg[C_UNIFIED] else 1)].head
-        while slot >= 0:
-            if s.slots[c, slot].row == row and s.slots[c, slot].col == col and s.slots[c, slot].write:
-                return t if write else max(t, x[c, X_LAST_READ])
-            slot = s.slots[c, slot].next
-    if s.cfg[C_UNIFIED] and x[c, X_READS] + x[c, X_WRITES] >= s.cfg[C_READQ]:
-        return -2
     if write:
-        if queue and x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
-            return -2
         x[c, X_WRITES] += 1
     else:
-        if x[c, X_READS] >= s.cfg[C_READQ]:
-            return -2
         x[c, X_READS] += 1
     x[c, X_ALONE] = bank if x[c, X_READS] + x[c, X_WRITES] == 1 else -1
     x[c, X_FREE] -= 1
@@ -154,6 +137,34 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     else:
         waiting.head = slot
     waiting.tail = slot
+    return slot
+
+
+@inlined
+def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: int, tag: int) -> int:
+    """Offer a request at clock `t`: -2 refused (queue full), -1 accepted, else the clock it is done.
+
+    A read of an address that waits in the write queue is served from there, but reads complete in
+    order; a write to an address that already waits is merged with it.
+    """
+    x = s.scalar
+    settle(s, c, t)
+    bank = index(bank)
+    queue = 1 if write and s.cfg[C_UNIFIED] == 0 else 0
+    if x[c, X_WRITES]:
+        slot = s.lists[c, 2 * bank + (0 if s.cfg[C_UNIFIED] else 1)].head
+        while slot >= 0:
+            if s.slots[c, slot].row == row and s.slots[c, slot].col == col and s.slots[c, slot].write:
+                return t if write else max(t, x[c, X_LAST_READ])
+            slot = s.slots[c, slot].next
+    if s.cfg[C_UNIFIED] and x[c, X_READS] + x[c, X_WRITES] >= s.cfg[C_READQ]:
+        return -2
+    if write and queue and x[c, X_WRITES] >= s.cfg[C_WRITEQ]:
+        return -2
+    if not write and x[c, X_READS] >= s.cfg[C_READQ]:
+        return -2
+    slot = enter(s, c, t, write, queue, bank, row, col, tag)
+    waiting = s.lists[c, 2 * bank + queue]
     candidate = False
     if s.open_row[c, bank] == row:
         if waiting.hit < 0:
@@ -168,15 +179,6 @@ def accept(s: Channels, c: int, t: int, write: int, bank: int, row: int, col: in
     if is_mode_due(s, c):
         x[c, X_LOOK] = 1
     return -1
-
-
-@inlined
-def is_refused(s: Channels, c: int, write: int) -> bool:
-    """Whether a request would find no room, whatever its address; False also if that is not sure."""
-    x, cfg = s.scalar, s.cfg
-    if write or x[c, X_WRITES]:
-        return False
-    return x[c, X_READS] >= cfg[C_READQ]
 
 
 @inlined
