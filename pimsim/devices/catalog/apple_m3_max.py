@@ -11,18 +11,21 @@ from pimsim.devices.catalog.exynos2400 import EXYNOS_2400, X4
 from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.spec import CacheSpec
 
-_PUBLIC = "public measurements and specification lists"
-_SHARE = f"{_PUBLIC}: the cores of a cluster share it; here each has a part: estimate"
+_PUBLIC = "public measurements and specification lists (not opened)"
+_WIKI = "Wikipedia (de), Apple M3 Max (2025-09)"
+_A17 = "grokipedia.com/page/Apple_A17"
+_SHARE = f"{_WIKI}: size; the cores of a cluster share it, here each has a part; ways and hit time: estimate"
+_L1_P = f"{_WIKI}: size; hit time: 3 clocks, as AnandTech measured on the M1 Max, rounded up; ways: estimate"
+_L1_E = f"64 KB: ora.it.com/apple-m3-specifications ({_WIKI} says 96); ways and hit time: estimate"
 
 M3_P = replace(
     X4,
     name="apple-m3-p",
-    source=f"{_PUBLIC}: 4.05 GHz, 4 x 128-bit FMA, 128 KB L1, 16 MB L2 a cluster of six; the matrix "
-    "coprocessor is "
-    "not used; efficiency and misses in flight: estimate",
+    source=f"{_WIKI}: 4.05 GHz, 128 KB L1, 16 MB L2 a cluster of six; 4 x 128-bit FMA: {_PUBLIC}; the matrix "
+    "coprocessor is not used; efficiency and misses in flight: estimate",
     clock_ghz=4.05,
     flop_per_ck=32,
-    l1=CacheSpec(name="L1", size_bytes=128 * 1024, ways=8, line_bytes=64, hit_ns=0.8, source=_PUBLIC),
+    l1=CacheSpec(name="L1", size_bytes=128 * 1024, ways=8, line_bytes=64, hit_ns=0.8, source=_L1_P),
     l2=CacheSpec(name="L2", size_bytes=2 * 2**20, ways=16, line_bytes=64, hit_ns=4.5, source=_SHARE),
     lines_outstanding=64,
     nc_outstanding=8,
@@ -31,27 +34,32 @@ M3_P = replace(
 M3_E = replace(
     X4,
     name="apple-m3-e",
-    source=f"{_PUBLIC}: 2.75 GHz, 2 x 128-bit FMA, 64 KB L1, 4 MB L2 for four; the rest: estimate",
+    source=f"2.75 GHz: notebookcheck.com (rounded to 2.8; {_WIKI} says 2.59); 4 MB L2 for four: {_WIKI}; 2 x "
+    f"128-bit FMA: {_PUBLIC}; the rest: estimate",
     clock_ghz=2.75,
     flop_per_ck=16,
-    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=8, line_bytes=64, hit_ns=1.1, source=_PUBLIC),
+    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=8, line_bytes=64, hit_ns=1.1, source=_L1_E),
     l2=CacheSpec(name="L2", size_bytes=2**20, ways=16, line_bytes=64, hit_ns=6.0, source=_SHARE),
     lines_outstanding=24,
     nc_outstanding=6,
     cached_gbps=20.0,
 )
-A17_P = replace(M3_P, name="apple-a17-p", source=M3_P.source.replace("4.05", "3.78"), clock_ghz=3.78)
-A17_E = replace(M3_E, name="apple-a17-e", source=M3_E.source.replace("2.75", "2.11"), clock_ghz=2.11)
+A17_P = replace(
+    M3_P, name="apple-a17-p", source=f"{_A17}: 3.78 GHz; the rest as apple-m3-p: estimate", clock_ghz=3.78
+)
+A17_E = replace(
+    M3_E, name="apple-a17-e", source=f"{_A17}: 2.11 GHz; the rest as apple-m3-e: estimate", clock_ghz=2.11
+)
 
 
-def _slc(size_mb: int) -> CacheSpec:
+def _slc(size_mb: int, source: str) -> CacheSpec:
     return CacheSpec(
         name="SLC",
         size_bytes=size_mb * 2**20,
         ways=12,
         line_bytes=64,
         hit_ns=35.0,
-        source=f"{_PUBLIC}: size; ways and time: estimate",
+        source=f"{source}: size; ways and time: estimate",
     )
 
 
@@ -60,7 +68,7 @@ M3_MAX_CPU = replace(
     name="apple-m3-max",
     source="Apple: 12 performance and 4 efficiency cores; lines in flight, path and threads: estimate",
     cores=(M3_P,) * 12 + (M3_E,) * 4,
-    shared=(_slc(48),),
+    shared=(_slc(48, _WIKI),),
     path_ns=80.0,
     cluster_lines=640,
     dispatch_us=5.0,
@@ -71,7 +79,7 @@ A17_CPU = replace(
     name="apple-a17-pro",
     source="Apple: 2 performance and 4 efficiency cores; lines in flight, path and threads: estimate",
     cores=(A17_P,) * 2 + (A17_E,) * 4,
-    shared=(_slc(24),),
+    shared=(_slc(24, _PUBLIC),),
     path_ns=60.0,
     cluster_lines=92,
     dispatch_us=8.0,
@@ -79,9 +87,9 @@ A17_CPU = replace(
 )
 
 _GPU = (
-    f"{_PUBLIC}: 128 lanes a core at 1.398 GHz, two operations each; FP16 at the rate of FP32; cache: the "
-    "system "
-    "cache; efficiency, bytes in flight, path and launch: estimate"
+    f"128 lanes a core, two operations each: {_WIKI}, which says 1.38 GHz; 1.398: {_PUBLIC}; FP16 at the "
+    "rate of FP32: philipturner/metal-benchmarks README.md, for the M1; cache: the system cache; efficiency, "
+    "bytes in flight, path and launch: estimate"
 )
 M3_MAX_GPU = AcceleratorSpec(
     name="apple-m3-max-gpu",
@@ -112,7 +120,8 @@ A17_GPU = replace(
 _ANE = "at 8 bits as Apple counts them; half of it at 16 bits, the rest: estimate"
 M3_ANE = AcceleratorSpec(
     name="apple-m3-neural-engine",
-    source="Apple: 16 cores, 18 TOPS; taken as the rate at 16 bits; the rest: estimate",
+    source=f"notebookcheck.com: 16 cores, 18 TOPS ({_WIKI} says 17); taken as the rate at 16 bits; the rest: "
+    "estimate",
     kind="npu",
     peak_tflops={"fp16": 18.0, "int8": 18.0},
     vector_tflops=1.0,
@@ -127,7 +136,7 @@ M3_ANE = AcceleratorSpec(
 A17_ANE = replace(
     M3_ANE,
     name="apple-a17-pro-neural-engine",
-    source=f"Apple: 16 cores, 35 TOPS {_ANE}",
+    source=f"{_A17}: 16 cores, 35 TOPS {_ANE}",
     peak_tflops={"fp16": 17.5, "int8": 35.0},
     outstanding_bytes=32 * 1024,
 )
@@ -135,7 +144,8 @@ A17_ANE = replace(
 _WHAT_IF = "PIM units: what-if after FACIL; address maps: estimate"
 M3_MAX = PlatformSpec(
     name="apple-m3-max",
-    source=f"Apple: 128 GB (2023); {_PUBLIC}: 512-bit LPDDR5-6400, 409.6 GB/s; {_WHAT_IF}",
+    source="128 GB of LPDDR5-6400, 409.6 GB/s: applemagazine.com (M3 Max specs); 512 bits: "
+    f"notebookcheck.com; {_WHAT_IF}",
     cpu="apple-m3-max",
     dram="lpddr5-6400-16gb-x16-2r",
     channels=32,
@@ -149,7 +159,7 @@ M3_MAX = PlatformSpec(
 )
 IPHONE_15_PRO = PlatformSpec(
     name="iphone-15-pro",
-    source=f"{_PUBLIC}: 8 GB of 64-bit LPDDR5-6400, 51.2 GB/s; {_WHAT_IF}",
+    source=f"{_A17}: 8 GB of LPDDR5; {_PUBLIC}: 64 bits at 6400 MT/s, 51.2 GB/s; {_WHAT_IF}",
     cpu="apple-a17-pro",
     dram="lpddr5-6400-16gb-x16",
     channels=4,

@@ -11,28 +11,33 @@ from pimsim.devices.catalog.lpddr5 import LPDDR5_6400_16GB_X16_2R, LPDDR5_PIM_64
 from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.spec import CacheSpec
 
-_BRIEF = "NVIDIA Jetson AGX Orin Series technical brief 1.2"
+_BRIEF = "NVIDIA Jetson AGX Orin Series technical brief 1.2 (a digest of it: mzph.cn/web/30785.shtml)"
+_LINUX = "torvalds/linux arch/arm64/boot/dts/nvidia/tegra234.dtsi"
+
+_L1_L2 = f"{_LINUX}: sizes, lines and sets; hit time: estimate"
 
 A78AE = replace(
     A720_29,
     name="a78ae-2.2",
-    source=f"{_BRIEF}: 2.2 GHz, 64 KB L1, 256 KB L2; 2 x 128-bit FMA (Arm); the rest as exynos-2400's "
-    "A720: estimate",
+    source=f"{_LINUX}: up to 2201.6 MHz; 2 x 128-bit FMA (Arm); the rest as exynos-2400's A720: estimate",
     clock_ghz=2.2,
     flop_per_ck=16,
-    l2=CacheSpec(name="L2", size_bytes=256 * 1024, ways=8, line_bytes=64, hit_ns=5.0, source=_BRIEF),
+    l1=CacheSpec(name="L1", size_bytes=64 * 1024, ways=4, line_bytes=64, hit_ns=1.4, source=_L1_L2),
+    l2=CacheSpec(name="L2", size_bytes=256 * 1024, ways=8, line_bytes=64, hit_ns=5.0, source=_L1_L2),
 )
+
+_L3 = f"{_LINUX}: three of 2 MB in 16 ways, here one of 6 MB in 12 ways; hit time: estimate"
+_SLC = "NVIDIA's technical brief (not opened): 4 MB; ways and hit time: estimate"
 
 ORIN_CPU = replace(
     EXYNOS_2400,
     name="jetson-orin-a78ae",
-    source=f"{_BRIEF}: 12 cores, 2 MB L3 a cluster of four, 4 MB system cache; lines in flight, path, "
-    "threads: "
-    "estimate (half of the peak bandwidth for all cores)",
+    source=f"{_LINUX}: 12 cores, 2 MB L3 a cluster of four; 4 MB system cache: {_BRIEF}; lines in flight, "
+    "path, threads: estimate (half of the peak bandwidth for all cores)",
     cores=(A78AE,) * 12,
     shared=(
-        CacheSpec(name="L3", size_bytes=6 * 2**20, ways=12, line_bytes=64, hit_ns=20.0, source=_BRIEF),
-        CacheSpec(name="SLC", size_bytes=4 * 2**20, ways=16, line_bytes=64, hit_ns=40.0, source=_BRIEF),
+        CacheSpec(name="L3", size_bytes=6 * 2**20, ways=12, line_bytes=64, hit_ns=20.0, source=_L3),
+        CacheSpec(name="SLC", size_bytes=4 * 2**20, ways=16, line_bytes=64, hit_ns=40.0, source=_SLC),
     ),
     path_ns=80.0,
     cluster_lines=240,
@@ -44,11 +49,10 @@ _MEASURED = "github.com/infinigence/ApxInf doc/jetson-roofline.md (AGX Orin 64 G
 
 ORIN_GPU = AcceleratorSpec(
     name="orin-ampere-gpu",
-    source=f"{_BRIEF}: 2048 CUDA cores at 1.3 GHz (5.3 TFLOPS FP32), 64 tensor cores, 170 TOPS INT8 with "
-    "sparsity, so 85 dense and 42.5 TFLOPS FP16, 4 MB L2; efficiency: 33.4 to 34.1 TFLOPS measured in BF16, "
+    source=f"{_BRIEF}: 2048 CUDA cores (5.3 TFLOPS FP32), 64 tensor cores, 170 TOPS INT8 with sparsity, so "
+    "85 dense and 42.5 TFLOPS FP16, 4 MB L2; 1.3 GHz and efficiency (33.4 to 34.1 TFLOPS measured in BF16): "
     f"{_MEASURED}; bytes in flight: set against 152.8 GB/s read and 183.3 GB/s copied there; path and "
-    "launch: "
-    "estimate",
+    "launch: estimate",
     kind="gpu",
     peak_tflops={"fp32": 5.3, "fp16": 42.5, "int8": 85.0},
     vector_tflops=5.3,
