@@ -24,8 +24,8 @@ WIDTH = 4096  # values of 16 bits in a row of the matrix that is read
 def run(progress: Callable[[float, str], None]) -> Report:
     """MapID and padding of the models' matrices; read rates of a GPU under the host's and FACIL's map."""
     choices, sizes = [], []
-    for name, config in CASES.items():
-        system = load_system(name)
+    for name, case in CASES.items():
+        system, config = load_system(name), case.model
         held = pages(system)
         for k in sorted(_widths(config)):
             choice = held.select(k, 16)
