@@ -11,7 +11,11 @@ from pimsim.devices.accelerator import AcceleratorSpec
 from pimsim.devices.platform import PlatformSpec
 from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 
-_ARM = "Arm Cortex-X4 / A720 technical reference manuals, largest configuration; hit times: estimate"
+_ARM = (
+    "Arm Cortex-X4 / A720 technical reference manuals (not opened), largest configuration; hit times: 4 "
+    "clocks in L1 and 13 in the A720's L2, as on Cortex-X2 and A710 (chipsandcheese.com/p/"
+    "cortex-x2-arm-aims-high, arms-cortex-a710-winning-by-default); the X4's L2: estimate"
+)
 
 X4 = CoreSpec(
     name="x4",
@@ -49,7 +53,11 @@ A720_29 = CoreSpec(
 
 A720_26 = replace(A720_29, name="a720-2.6", source=A720_29.source.replace("2.90", "2.60"), clock_ghz=2.6)
 
-_SOC = "public specification lists of the Exynos 2400 (8 MB L3, 8 MB system cache); hit times: estimate"
+_SOC = (
+    "public specification lists of the Exynos 2400 (not opened): 8 MB L3, 8 MB system cache; 16 ways: "
+    "DSU-110 at such a size, chipsandcheese.com/p/cortex-x2-arm-aims-high; the system cache's ways, hit "
+    "times: estimate"
+)
 
 EXYNOS_2400 = CpuSpec(
     name="exynos-2400",
@@ -69,11 +77,10 @@ EXYNOS_2400 = CpuSpec(
 
 XCLIPSE_940 = AcceleratorSpec(
     name="xclipse-940",
-    source="public reports on the Exynos 2400: RDNA 3, six work-group processors (12 compute units) at "
-    "1.095 GHz; "
-    "derived: 256 FLOP a clock and unit in FP32 (both issue slots), 512 in FP16 (wave matrix); "
-    "efficiency, bytes in "
-    "flight, path and launch: estimate; cache: the SoC's 8 MB system cache",
+    source="reports on the Exynos 2400: RDNA 3, 12 compute units (thewestonforum.com, 2023-12) at 1.095 "
+    "GHz (en.5iter.com/keji/7201.html); derived: 256 FLOP a clock and unit in FP32 (both issue slots), 512 "
+    "in FP16 (wave matrix); efficiency, bytes in flight, path and launch: estimate; cache: the SoC's 8 MB "
+    "system cache",
     kind="gpu",
     peak_tflops={"fp32": 3.36, "fp16": 6.73, "int8": 6.73},
     vector_tflops=3.36,
