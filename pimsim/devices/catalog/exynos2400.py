@@ -13,8 +13,9 @@ from pimsim.devices.spec import CacheSpec, CoreSpec, CpuSpec
 
 _ARM = (
     "Arm Cortex-X4 / A720 technical reference manuals (not opened), largest configuration; hit times: 4 "
-    "clocks in L1 and 13 in the A720's L2, as on Cortex-X2 and A710 (chipsandcheese.com/p/"
-    "cortex-x2-arm-aims-high, arms-cortex-a710-winning-by-default); the X4's L2: estimate"
+    "clocks in L1, as on Cortex-X2, A710 and A725 (chipsandcheese.com/p/cortex-x2-arm-aims-high, "
+    "arms-cortex-a710-winning-by-default, arms-cortex-a725-ft-dells-pro-max); in L2: estimate (11, 13 and 9 "
+    "clocks there)"
 )
 
 X4 = CoreSpec(
