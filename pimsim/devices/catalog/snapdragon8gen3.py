@@ -11,7 +11,7 @@ from pimsim.devices.catalog.exynos2400 import A720_29, EXYNOS_2400, X4
 from pimsim.devices.platform import PlatformSpec
 
 _CORES = "Qualcomm's announcement (clocks; trendgrnd.com repeats its list); the rest as "
-_LLCC = "torvalds/linux drivers/soc/qcom/llcc-qcom.c, sm8650_data"
+_LLCC = "Linux drivers/soc/qcom/llcc-qcom.c, sm8650_data"
 _HTP = "pytorch/executorch backends/qualcomm/serialization/qc_schema.py"
 
 X4_33 = replace(X4, name="x4-3.3", source=_CORES + "exynos-2400", clock_ghz=3.3)
