@@ -9,6 +9,7 @@ from experiments.pim_sherpa import (
     end_to_end,
     functional,
     high_flop,
+    phone,
     sensitivity,
     threshold,
     timeline,
@@ -27,5 +28,6 @@ EXPERIMENTS = {
     "high-flop": high_flop,
     "emulation": emulation,
     "functional": functional,
+    "phone": phone,
     "sensitivity": sensitivity,
 }

@@ -46,7 +46,7 @@ def plan(trace: Trace, system: System) -> Plan:
     layers = [[common.pim_task(op, trace, system) for op in ops] for ops in parts.layers]
     segments = [Segment(name="begin", tasks=chain(common.pim_task(op, trace, system) for op in parts.before))]
     group = [copy_of(task) for task in layers[0] if task.name in ATTENTION_GROUP]
-    fill = Task(name="copy attention weights", kind="copy", team="all", work=tuple(group))
+    fill = Task(name="copy attention weights", kind="copy", team="copy", work=tuple(group))
     segments.append(Segment(name="fill first buffer", tasks=(fill,), first_layer=0))
     for i, tasks in enumerate(layers):
         following = [
