@@ -57,7 +57,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     for i, model in enumerate(MODELS):
         progress(0.5 + 0.5 * i / len(MODELS), f"{model}: all copies")
         times[model] = time_s = copy_only_run(model, 64, system)
-        rearranged_s = _rearrangement_s(model, system)
+        rearranged_s = rearrangement_s(model, system)
         for method, ours, paper in (
             ("double-buffering", time_s, PAPER_DDB_COPY_S[model]),
             ("online-rearrangement", rearranged_s, PAPER_OWR_COPY_S[model]),
@@ -113,7 +113,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
     )  # fmt: skip
 
 
-def _rearrangement_s(model: str, system: System) -> float:
+def rearrangement_s(model: str, system: System) -> float:
     """What the copies of online rearrangement take, the making of their threads included."""
     spans = prefill_run(model, "online-rearrangement", 64, system).spans
     copies = spans[spans["task"].str.startswith("copy ")]

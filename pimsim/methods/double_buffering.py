@@ -5,8 +5,9 @@ matrix of a layer. Copy threads undo the swizzle of the coming matrices while th
 every stage ends with one synchronisation, then the buffers swap. The schedule of PIM-SHERPA: Q, K, V and
 O share a buffer; the first feed-forward matrix is cut in as many pieces as there are matrices in that
 group, one copied during each; each later one is copied during the one before it; the next layer's
-attention matrices during the last. Every core helps to fill the very first buffer. Nothing is copied
-during norms, attention and activations, which are memory-bound themselves.
+attention matrices during the last. The copy threads fill the very first buffer, too (which threads do is not
+published: estimate). Nothing is copied during norms, attention and activations, which are memory-bound
+themselves.
 """
 
 from __future__ import annotations
