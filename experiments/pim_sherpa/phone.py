@@ -75,7 +75,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
         [
             measured.rename(columns={"measured": "seconds"}).assign(series="measured"),
             first_tokens.rename(columns={"ours": "seconds"}).assign(
-                series=first_tokens["quantity"].str.removeprefix("first token, ")
+                series="ours, " + first_tokens["quantity"].str.removeprefix("first token, ")
             ),
         ]
     )
