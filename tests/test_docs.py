@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from pimsim import run
+from pimsim import agents
 from pimsim.cli import app
 from pimsim.devices import cpu as host
 from pimsim.devices.dram import stream
@@ -116,7 +116,7 @@ def test_calibration_table_holds_the_values_of_the_code(expressions: str, values
     system = exynos2400()
     names = {
         "system": system, "cpu": system.cpu, "x4": system.cpu.cores[0], "a720": system.cpu.cores[1],
-        "dram": system.dram, "pim": system.pim, "host": host, "run": run, "stream": stream,
+        "dram": system.dram, "pim": system.pim, "host": host, "agents": agents, "stream": stream,
     }  # fmt: skip
     got = [eval(expression, names) for expression in re.findall(r"`([^`]+)`", expressions)]
     assert (str(got[0]) if len(got) == 1 else ", ".join(map(str, got))) == values

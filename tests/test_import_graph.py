@@ -15,7 +15,7 @@ LAYERS = [
     {"devices"},
     {"system", "machine", "memory", "engines", "warmup"},
     {"methods"},
-    {"run", "run_engine", "run_trace", "result"},
+    {"agents", "run", "run_engine", "run_trace", "result"},
     {"quant", "serving", "sweep"},
     {"validate", "checks"},
     {"report"},
@@ -27,7 +27,7 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 # Third-party packages with one place each.
 ONLY_IN = {
     "matplotlib": {"report"},
-    "simpy": {"run", "memory"},
+    "simpy": {"agents", "memory"},
     "sqlite3": {"sweep"},
     "pyarrow": {"sweep"},
     "distributed": {"sweep"},
@@ -131,8 +131,8 @@ def test_a_bad_import_is_caught(name, package, source):
         ("pimsim.trace.op", False, "from pimsim.errors import TraceError\nfrom pimsim import units"),
         ("pimsim.trace", True, "from .op import Trace\nfrom . import file"),
         ("pimsim.placement.layout", False, "from ..trace.op import Tensor\nfrom .region import Region"),
-        ("pimsim.run", False, "import simpy\nfrom pimsim.result import Result"),
-        ("pimsim.run.clock", False, "import simpy"),
+        ("pimsim.agents", False, "import simpy\nfrom pimsim.result import Result"),
+        ("pimsim.agents.clock", False, "import simpy"),
         ("pimsim.memory", False, "import simpy\nfrom pimsim.system import System"),
         ("pimsim.report.figures", False, "import matplotlib.pyplot as plt"),
         ("pimsim.cli", False, "from pimsim import __version__, sweep"),

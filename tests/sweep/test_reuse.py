@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pimsim import simulate
+from pimsim.agents import SEGMENTS
 from pimsim.devices.dram.stream import MemoryConfig, Phase, Stream, sustained
 from pimsim.memory import _PROGRAMS
 from pimsim.reuse import TABLES, Kept, clear, code_digest, kept, reuse, stored_in
-from pimsim.run import _SEGMENTS
 from pimsim.sweep import Axis, InProcess, LocalPool, Simulation, Store, Sweep, prepare, run_sweep, table
 from pimsim.sweep.memo import Rates
 from pimsim.system import exynos2400
@@ -70,7 +70,7 @@ def test_a_run_without_reuse_gives_the_same(tiny_model, method, tokens):
 
     clear()
     first = run()
-    assert len(_SEGMENTS.held) > 0
+    assert len(SEGMENTS.held) > 0
     again = run()
     with reuse(True):
         anew = run(reuse=False)
