@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,16 @@ import pandas as pd
 
 from pimsim.devices.cache import state as a
 from pimsim.devices.cache.combining import drain
-from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of, empty, start_clocks
+from pimsim.devices.cache.hierarchy import (
+    Cache,
+    Hierarchy,
+    Timing,
+    arrays,
+    caches_of,
+    empty,
+    sets_of,
+    start_clocks,
+)
 from pimsim.devices.cache.kernel import run
 from pimsim.devices.cache.log import with_room
 from pimsim.devices.spec import CacheSpec
@@ -260,45 +270,43 @@ class Caches:
 
     def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
-        names = [name for name in a.COUNTS if name != "stall_ps"]
-        levels = tuple(
-            LevelCounts(
-                name=cache.spec.name,
-                core=cache.core,
-                stall_ns=int(row[a.N_STALL]) / 1000,
-                **{name: int(row[i]) for i, name in enumerate(names)},
-            )
-            for cache, row in zip(self.caches, s.counts.reshape(-1, int(a.N_NUM)), strict=True)
-        )
+        counts = np.zeros((len(self.caches), len(a.COUNTS)), np.int64)
+        memories = []
+        for core, depth in zip(s.lanes.reshape(len(s.depth), -1), s.depth.tolist(), strict=True):
+            levels = core[:depth].reshape(-1, int(a.P_NUM))
+            of_cache = levels[:, int(a.P_CACHE)].astype(np.int64)
+            counts[of_cache] += levels[:, int(a.N_HITS) :].astype(np.int64)
+            memories.append(core[depth : depth + int(a.M_NUM)].astype(np.int64))
+        memory = np.array(memories)
+        total, own = memory.sum(axis=0).tolist(), s.totals.tolist()
 
         def clocks(column: np.uint64) -> tuple[float, ...] | None:
-            return tuple(int(ps) / 1000 for ps in s.clock[column :: int(a.K_NUM)]) if self.timing else None
+            return tuple(ps / 1000 for ps in memory[:, int(column)].tolist()) if self.timing else None
 
-        total = [int(value) for value in s.totals]
         return CacheCounts(
             accesses=accesses,
             line_bytes=self.hierarchy.line_bytes,
-            levels=levels,
-            memory_reads=total[a.T_READS],
-            memory_writes=total[a.T_WRITES],
-            prefetch_reads=total[a.T_PREFETCH_READS],
-            non_cacheable_reads=total[a.T_NC_READS],
-            non_cacheable_writes=total[a.T_NC_WRITES],
-            combined_stores=total[a.T_WC_STORES],
-            combined_bursts=total[a.T_WC_BURSTS],
-            combined_parts=total[a.T_WC_PARTIAL],
-            time_ns=clocks(a.K_END),
-            nc_stall_ns=clocks(a.K_NC_STALL),
-            store_stall_ns=clocks(a.K_STORE_STALL),
+            levels=tuple(map(_level, self.caches, counts.tolist())),
+            memory_reads=total[int(a.M_READS)],
+            memory_writes=total[int(a.M_WRITES)],
+            prefetch_reads=total[int(a.M_PREFETCH_READS)],
+            non_cacheable_reads=total[int(a.M_NC_READS)],
+            non_cacheable_writes=total[int(a.M_NC_WRITES)],
+            combined_stores=own[a.T_WC_STORES],
+            combined_bursts=own[a.T_WC_BURSTS],
+            combined_parts=own[a.T_WC_PARTIAL],
+            time_ns=clocks(a.M_END),
+            nc_stall_ns=clocks(a.M_NC_STALL),
+            store_stall_ns=clocks(a.M_STORE_STALL),
             log=log,
         )
 
     def held(self, cache: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Lines that a cache holds, ascending, as address over line_bytes, and whether each is dirty."""
-        s, spec = self._arrays, self.caches[cache].spec
+        spec = self.caches[cache].spec
         bits = spec.sets.bit_length() - 1
-        first = sum(other.spec.sets * other.spec.ways for other in self.caches[:cache])
-        entries = s.entries[first : first + spec.sets * spec.ways].astype(np.int64).reshape(spec.sets, -1)
+        words = sets_of(self._arrays, self.caches, cache)[:, 1:]
+        entries = np.ascontiguousarray(words).view(np.int32)[:, : spec.ways].astype(np.int64)
         lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
         full = entries >= 0
         order = np.argsort(lines[full])
@@ -309,6 +317,12 @@ class Caches:
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
         empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
+
+
+def _level(cache: Cache, row: Sequence[int]) -> LevelCounts:
+    named: dict[str, Any] = dict(zip(a.COUNTS, row, strict=True))
+    stall_ns = named.pop("stall_ps") / 1000
+    return LevelCounts(name=cache.spec.name, core=cache.core, stall_ns=stall_ns, **named)
 
 
 def _log(s: a.CacheArrays, served: npt.NDArray[np.int8]) -> CacheLog:
