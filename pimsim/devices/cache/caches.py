@@ -271,11 +271,11 @@ class Caches:
     def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
         counts = np.zeros((len(self.caches), len(a.COUNTS)), np.int64)
-        memories = []
+        counted, memories = slice(int(a.N_HITS), int(a.N_STALL) + 1), []
         for core, depth in zip(s.lanes.reshape(len(s.depth), -1), s.depth.tolist(), strict=True):
             levels = core[:depth].reshape(-1, int(a.P_NUM))
             of_cache = levels[:, int(a.P_CACHE)].astype(np.int64)
-            counts[of_cache] += levels[:, int(a.N_HITS) :].astype(np.int64)
+            counts[of_cache] += levels[:, counted].astype(np.int64)
             memories.append(core[depth : depth + int(a.M_NUM)].astype(np.int64))
         memory = np.array(memories)
         total, own = memory.sum(axis=0).tolist(), s.totals.tolist()
@@ -305,10 +305,10 @@ class Caches:
         """Lines that a cache holds, ascending, as address over line_bytes, and whether each is dirty."""
         spec = self.caches[cache].spec
         bits = spec.sets.bit_length() - 1
-        words = sets_of(self._arrays, self.caches, cache)[:, 1:]
-        entries = np.ascontiguousarray(words).view(np.int32)[:, : spec.ways].astype(np.int64)
+        sets = self._arrays.entries.reshape(-1, a.MOST_WAYS)[sets_of(self.caches, cache)]
+        entries = sets[:, : spec.ways].astype(np.int64)
         lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
-        full = entries >= 0
+        full = entries != int(a.EMPTY)
         order = np.argsort(lines[full])
         return lines[full][order], ((entries[full] & int(a.DIRTY)) != 0)[order]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pimsim.devices.spec import CACHE_INCLUSIONS, CACHE_POLICIES, CACHE_PREFETCH
 from pimsim.errors import SpecError
 
 MOST_LEVELS = 8
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     lane_of = np.arange(0, lanes.size, int(a.P_NUM)).reshape(cores, deepest + 1)
     inner: list[int] = []
     rows: list[list[int]] = []
-    words = 0
+    sets = 0
     for number, cache in enumerate(caches):
         spec = cache.spec
         policy = U(CACHE_POLICIES.index(spec.policy))
@@ -147,15 +149,15 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         exclusive = spec.inclusion == "exclusive"
         rows.append(
             [
-                round(spec.hit_ns * 1000), spec.sets - 1, spec.sets.bit_length() - 1, words,
-                words_of_set(spec), (1 << spec.ways) - 1, int(policy), of_policy, spec.ways, number,
+                round(spec.hit_ns * 1000), spec.sets - 1, spec.sets.bit_length() - 1, sets,
+                (1 << spec.ways) - 1, int(policy), of_policy, spec.ways, number,
                 CACHE_INCLUSIONS.index(spec.inclusion), spec.write == "back",
                 spec.write_allocate and not exclusive, spec.write_allocate or exclusive, False,
                 CACHE_PREFETCHERS.index(spec.prefetch), spec.prefetch_degree, len(inner),
                 number * int(a.R_NUM),
             ]
         )  # fmt: skip
-        words += spec.sets * words_of_set(spec)
+        sets += spec.sets
         inside = {
             path[level]: int(lane_of[core, level])
             for core, path in enumerate(paths)
@@ -185,7 +187,8 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     held = a.CacheArrays(
         lanes=lanes.ravel(),
         depth=np.array([len(path) * int(a.P_NUM) for path in paths], np.uint64),
-        sets=_aligned(words + a.SPARE_WORDS),
+        entries=_aligned(sets * a.MOST_WAYS, np.uint32),
+        order=np.zeros(sets, np.uint64),
         rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
         totals=np.zeros(a.T_NUM, np.int64),
         log_access=np.zeros(0, np.int64),
@@ -195,7 +198,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         inner=np.array(inner, np.uint64),
         strides=np.full(len(caches) * int(a.STRIDE_ENTRIES) * 4, a.LAST, np.uint64),
         rows=rows_of_slots.ravel(),
-        slot_line=_aligned(places),
+        slot_line=_aligned(places, np.uint64),
         slot_ready=np.zeros(places, np.uint64),
         slot_id=np.zeros(places, np.uint64),
         latest=np.zeros(1 << int(a.BUCKET_BITS), np.uint64),
@@ -209,30 +212,26 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     return held
 
 
-def words_of_set(spec: CacheSpec) -> int:
-    """Of `CacheArrays.sets`: one of order, then two entries a word."""
-    return 1 + -(-spec.ways // 2)
-
-
-def _aligned(length: int) -> NDArray[np.uint64]:
-    """Zeros from a line of the machine's own caches on, so that few lines are read of what lies together."""
-    held = np.zeros(length + 8, np.uint64)
-    first = -held.ctypes.data % 64 // 8
+def _aligned(length: int, kind: type[Number]) -> NDArray[Number]:
+    """Zeros from a line of the machine's own caches on."""
+    size = np.dtype(kind).itemsize
+    held = np.zeros(length + 64 // size, kind)
+    first = -held.ctypes.data % 64 // size
     return held[first : first + length]
 
 
-def sets_of(s: a.CacheArrays, caches: Sequence[Cache], number: int) -> NDArray[np.uint64]:
-    """(sets, words) of a cache, in place."""
-    first = sum(other.spec.sets * words_of_set(other.spec) for other in caches[:number])
-    spec = caches[number].spec
-    return s.sets[first : first + spec.sets * words_of_set(spec)].reshape(spec.sets, -1)
+def sets_of(caches: Sequence[Cache], number: int) -> slice:
+    """The sets of a cache."""
+    first = sum(other.spec.sets for other in caches[:number])
+    return slice(first, first + caches[number].spec.sets)
 
 
 def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
     """Take every line out of the caches."""
-    s.sets[:] = a.LAST
+    s.entries[:], s.order[:] = a.EMPTY, 0
     for number, cache in enumerate(caches):
-        sets_of(s, caches, number)[:, 0] = a.IDENTITY if cache.spec.policy == "lru" else 0
+        if cache.spec.policy == "lru":
+            s.order[sets_of(caches, number)] = a.IDENTITY
 
 
 def start_clocks(s: a.CacheArrays) -> None:

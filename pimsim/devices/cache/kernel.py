@@ -11,7 +11,7 @@ from pimsim.devices.cache.combining import combine, written
 from pimsim.devices.cache.flight import timed, timed_free, timed_nc, timed_prefetch
 from pimsim.devices.cache.log import Switch, note
 from pimsim.devices.cache.prefetch import step_of
-from pimsim.devices.cache.replace import EMPTY, ONE, TWO, Whole, remove, room, touch
+from pimsim.devices.cache.replace import ONE, TWO, Whole, remove, room, touch
 from pimsim.devices.cache.state import (
     CACHEABLE,
     DIRTY,
@@ -24,6 +24,7 @@ from pimsim.devices.cache.state import (
     E_PREFETCH,
     E_READ,
     E_WRITE,
+    EMPTY,
     EXCLUSIVE,
     INCLUSIVE,
     LAST,
@@ -51,15 +52,14 @@ from pimsim.devices.cache.state import (
     P_CLEAN_ON,
     P_DEGREE,
     P_FILLS,
-    P_FIRST,
     P_INCLUSION,
     P_INNER,
     P_MASK,
     P_NUM,
     P_PREFETCH,
+    P_SET,
     P_TAKES,
     P_WAY_BITS,
-    P_WORDS,
     PREFETCHED,
     T_USED,
     WRITE_COMBINING,
@@ -76,8 +76,8 @@ MEMORY = LAST
 @inlined
 def look(s: CacheArrays, q: Whole, line: Whole) -> tuple[Whole, Whole]:
     """The set of a line in a level, and a word whose lowest bit is its way there; 0 if none has it."""
-    at = s.lanes[q + P_FIRST] + (line & s.lanes[q + P_MASK]) * s.lanes[q + P_WORDS]
-    return at, find(s.sets, at, s.lanes[q + P_WAY_BITS], (line >> s.lanes[q + P_BITS]) << TWO)
+    at = s.lanes[q + P_SET] + (line & s.lanes[q + P_MASK])
+    return at, find(s.entries, at, s.lanes[q + P_WAY_BITS], (line >> s.lanes[q + P_BITS]) << TWO)
 
 
 @inlined
@@ -91,7 +91,7 @@ def invalidate(
         at, found = look(s, q, line)
         if found:
             way = lowest(found)
-            entry = entry_of(s.sets, at, way)
+            entry = entry_of(s.entries, at, way)
             dirty |= entry & DIRTY
             s.lanes[q + N_INVALIDATED] += ONE
             if ahead is not None and entry & PREFETCHED:
@@ -119,7 +119,7 @@ def fill(
     waiting = U(0)
     while True:
         row, bits = line & s.lanes[q + P_MASK], s.lanes[q + P_BITS]
-        at = s.lanes[q + P_FIRST] + row * s.lanes[q + P_WORDS]
+        at = s.lanes[q + P_SET] + row
         entry = ((line >> bits) << TWO) | flags
         s.lanes[q + N_FILLS] += ONE
         if flags & DIRTY and not s.lanes[q + P_BACK]:
@@ -127,8 +127,8 @@ def fill(
             s.work[TWO * waiting], s.work[TWO * waiting + ONE] = q, line
             waiting += ONE
         way = room(s, q, at)
-        old = entry_of(s.sets, at, way)
-        put_entry(s.sets, at, way, entry)
+        old = entry_of(s.entries, at, way)
+        put_entry(s.entries, at, way, entry)
         onward = False  # whether a victim, or a store that a level passes on, comes to the next level
         if old != EMPTY:
             s.lanes[q + N_EVICTIONS] += ONE
@@ -162,7 +162,7 @@ def fill(
                 way = lowest(found)
                 if flags & DIRTY:
                     if s.lanes[q + P_BACK]:
-                        put_entry(s.sets, at, way, entry_of(s.sets, at, way) | DIRTY)
+                        put_entry(s.entries, at, way, entry_of(s.entries, at, way) | DIRTY)
                     else:
                         onward = True
                 touch(s, q, at, way)
@@ -191,7 +191,7 @@ def walk(
             at, found = look(s, h, line)
             if found:
                 way = lowest(found)
-                entry = entry_of(s.sets, at, way)
+                entry = entry_of(s.entries, at, way)
                 if demand:
                     s.lanes[h + N_HITS] += ONE
                     if ahead is not None:
@@ -201,7 +201,7 @@ def walk(
                         if entry & PREFETCHED:
                             s.lanes[h + N_USEFUL] += ONE
                             entry ^= PREFETCHED
-                            put_entry(s.sets, at, way, entry)
+                            put_entry(s.entries, at, way, entry)
                 if h != level and s.lanes[h + P_INCLUSION] == EXCLUSIVE:
                     remove(s, h, at, way)
                     s.lanes[h + N_MOVES] += ONE
@@ -209,7 +209,7 @@ def walk(
                     flags = entry & DIRTY
                 else:
                     if write and h == level and s.lanes[h + P_BACK]:
-                        put_entry(s.sets, at, way, entry | DIRTY)
+                        put_entry(s.entries, at, way, entry | DIRTY)
                     touch(s, h, at, way)
                 break
             if demand:

@@ -1,6 +1,6 @@
 """Replacement, compiled: who is most recent in a set, and who leaves a full one.
 
-q: where the level's lane begins. at: the first word of the set.
+q: where the level's lane begins. at: number of the set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
 from pimsim.devices.cache.state import (
+    EMPTY,
     LRU,
+    NO_TAG,
     P_CACHE,
     P_OF_POLICY,
     P_POLICY,
@@ -29,8 +31,6 @@ from pimsim.devices.cache.vector import lowest, match, put_entry
 Whole = Any  # an unsigned number of 64 bits
 ONE, TWO, THREE, FOUR, FIFTEEN = U(1), U(2), U(3), U(4), U(15)
 ONES, EIGHTS = U(0x1111111111111111), U(0x8888888888888888)
-NO_TAG, EMPTY = U(2**32 - 4), U(2**32 - 1)
-"""An empty entry without its flags, and with them."""
 FULL = U(1 << 63)
 
 
@@ -65,15 +65,15 @@ def up_to(word: Whole, way: Whole) -> Whole:
 @inlined
 def touch(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
     """`way` was used."""
-    policy, word = s.lanes[q + P_POLICY], s.sets[at]
+    policy, word = s.lanes[q + P_POLICY], s.order[at]
     if policy == LRU:
         if word & FIFTEEN != way:
             moved = up_to(word, way)
-            s.sets[at] = (word & ~moved) | ((word << FOUR) & moved) | way
+            s.order[at] = (word & ~moved) | ((word << FOUR) & moved) | way
     elif policy == TREE_PLRU:
-        s.sets[at] = away(word, s.lanes[q + P_WAYS], way)
+        s.order[at] = away(word, s.lanes[q + P_WAYS], way)
     elif policy == SRRIP:
-        s.sets[at] = word & ~(THREE << (TWO * way))
+        s.order[at] = word & ~(THREE << (TWO * way))
 
 
 @inlined
@@ -86,14 +86,14 @@ def away(word: Whole, ways: Whole, way: Whole) -> Any:
 def room(s: CacheArrays, q: Whole, at: Whole) -> Whole:
     """The way that a new entry takes: an empty one, or else the victim; it counts as entered."""
     policy: Whole = s.lanes[q + P_POLICY]
-    word: Whole = s.sets[at]
+    word: Whole = s.order[at]
     if policy == LRU:
         way = (word >> s.lanes[q + P_OF_POLICY]) & FIFTEEN
-        s.sets[at] = (word << FOUR) | way
+        s.order[at] = (word << FOUR) | way
         return way
     empty = U(0)
     if word < FULL:
-        empty = match(s.sets, at, NO_TAG) & s.lanes[q + P_WAY_BITS]
+        empty = match(s.entries, at, NO_TAG) & s.lanes[q + P_WAY_BITS]
         way = lowest(empty)
         if empty & (empty - ONE) == U(0):
             word |= FULL
@@ -124,18 +124,18 @@ def room(s: CacheArrays, q: Whole, at: Whole) -> Whole:
             word += up * lows
             way = lowest(word & (word >> ONE) & lows) >> ONE
         word = (word & ~(THREE << (TWO * way))) | (TWO << (TWO * way))
-    s.sets[at] = word
+    s.order[at] = word
     return way
 
 
 @inlined
 def remove(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
     """`way` is empty from now on; in LRU order it goes behind all others."""
-    put_entry(s.sets, at, way, EMPTY)
-    word = s.sets[at]
+    put_entry(s.entries, at, way, EMPTY)
+    word = s.order[at]
     if s.lanes[q + P_POLICY] == LRU:
         before, last = up_to(word, way) >> FOUR, s.lanes[q + P_OF_POLICY]
         word = (word & before) | ((word >> FOUR) & ~before)
-        s.sets[at] = (word & ~(FIFTEEN << last)) | (way << last)
+        s.order[at] = (word & ~(FIFTEEN << last)) | (way << last)
     else:
-        s.sets[at] = word & ~FULL
+        s.order[at] = word & ~FULL

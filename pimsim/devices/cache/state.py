@@ -11,14 +11,13 @@ U = np.uint64
 """Numbers of the kernel are unsigned: signed indices cost a comparison each, for those from the end."""
 
 # Columns of `CacheArrays.lanes`: a row (a lane) for each level of each core, and one for its memory.
-(P_HIT_PS, P_MASK, P_BITS, P_FIRST, P_WORDS, P_WAY_BITS, P_POLICY, P_OF_POLICY, P_WAYS, P_CACHE, P_INCLUSION,
- P_BACK, P_FILLS, P_TAKES, P_CLEAN_ON, P_PREFETCH, P_DEGREE, P_INNER, P_ROW) = map(U, range(19))  # fmt: skip
-"""P_HIT_PS: of the memory, too. P_MASK: sets - 1. P_BITS: log2 of the sets. P_FIRST: where its sets begin.
-P_WORDS: of a set. P_WAY_BITS: a bit for each way. P_OF_POLICY: LRU: where the last nibble of a set's word
-begins; SRRIP: the lower bit of every way. P_CACHE: number of the cache. P_BACK: write-back. P_FILLS: a store
-that misses brings the line in. P_TAKES: a victim or a store passed on may come in. P_CLEAN_ON: the next level
-is exclusive and takes clean lines, too. P_INNER: where the list of the caches inside begins. P_ROW: where its
-row of `rows` begins."""
+(P_HIT_PS, P_MASK, P_BITS, P_SET, P_WAY_BITS, P_POLICY, P_OF_POLICY, P_WAYS, P_CACHE, P_INCLUSION,
+ P_BACK, P_FILLS, P_TAKES, P_CLEAN_ON, P_PREFETCH, P_DEGREE, P_INNER, P_ROW) = map(U, range(18))  # fmt: skip
+"""P_HIT_PS: of the memory, too. P_MASK: sets - 1. P_BITS: log2 of the sets. P_SET: its first set. P_WAY_BITS:
+a bit for each way. P_OF_POLICY: LRU: where the last nibble of a set's word begins; SRRIP: the lower bit of
+every way. P_CACHE: number of the cache. P_BACK: write-back. P_FILLS: a store that misses brings the line in.
+P_TAKES: a victim or a store passed on may come in. P_CLEAN_ON: the next level is exclusive and takes clean
+lines, too. P_INNER: where the list of the caches inside begins. P_ROW: where its row of `rows` begins."""
 
 # What was counted follows in the same lane: of a cache that several cores share, in the lane of the core
 # that did it.
@@ -27,7 +26,7 @@ COUNTS = (
     "useful_prefetches", "unused_prefetches", "dropped_prefetches", "merged", "stall_ps",
 )  # fmt: skip
 (N_HITS, N_MISSES, N_FILLS, N_EVICTIONS, N_WRITE_BACKS, N_INVALIDATED, N_MOVES, N_PREFETCHES, N_USEFUL,
- N_UNUSED, N_DROPPED, N_MERGED, N_STALL) = map(U, range(19, 32))  # fmt: skip
+ N_UNUSED, N_DROPPED, N_MERGED, N_STALL) = map(U, range(18, 31))  # fmt: skip
 P_NUM = U(32)
 
 # Columns of a memory's lane: the core's clock and limits, and then what was counted.
@@ -43,6 +42,8 @@ CACHEABLE, NON_CACHEABLE, WRITE_COMBINING = range(3)
 
 DIRTY, PREFETCHED = U(1), U(2)
 """Flags of an entry."""
+NO_TAG, EMPTY = U(2**32 - 4), U(2**32 - 1)
+"""An empty entry without its flags, and with them."""
 IDENTITY = U(0xFEDCBA9876543210)
 """The word of an empty LRU set: nibble i is way i."""
 LAST = U(2**64 - 1)
@@ -67,8 +68,8 @@ MARGIN = 1 << 14
 """Event rows that one access may fill: far more than the levels and prefetches of any hierarchy."""
 
 
-SPARE_WORDS = 8
-"""Words after the last set: sets are looked at 16 ways at a time."""
+MOST_WAYS = 16
+"""Of a set, which has an entry for each: those that it does not use stay empty."""
 BUCKET_BITS = U(9)
 
 # Columns of `CacheArrays.rows`.
@@ -85,11 +86,11 @@ class CacheArrays(NamedTuple):
 
     lanes: (cores * (deepest + 1) * P_NUM,), core by core, first level first, the memory after the last.
     depth: (cores,) words of a core's levels.
-    sets: (words,), P_WORDS a set, then SPARE_WORDS. The first word is the order of the set's ways, the others
-      hold an entry of 32 bits for each way: 4 * tag + flags, all ones if empty.
-      Order, LRU: nibble i is the way used i-th last; empty ways come last. Tree-PLRU: bit i is node i of the
-      tree (root 1), set if the victim is on the right. SRRIP: two bits a way. All but LRU: the highest bit is
-      set if no way is empty.
+    entries: (sets * MOST_WAYS,) 4 * tag + flags of every way of every set of every cache, all ones if empty;
+      it begins at a line of the machine's own caches.
+    order: one word a set. LRU: nibble i is the way used i-th last; empty ways come last. Tree-PLRU: bit i is
+      node i of the tree (root 1), set if the victim is on the right. SRRIP: two bits a way. All but LRU: the
+      highest bit is set if no way is empty.
     rng: (caches,) of random replacement. totals: (T_NUM,).
     log_access, log_event, log_cache, log_address: (m,) which access, what, which cache (-1: memory), bytes;
       no rows: no log.
@@ -109,7 +110,8 @@ class CacheArrays(NamedTuple):
 
     lanes: NDArray[np.uint64]
     depth: NDArray[np.uint64]
-    sets: NDArray[np.uint64]
+    entries: NDArray[np.uint32]
+    order: NDArray[np.uint64]
     rng: NDArray[np.uint64]
     totals: NDArray[np.int64]
     log_access: NDArray[np.int64]

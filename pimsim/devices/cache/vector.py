@@ -14,38 +14,38 @@ from pimsim.compiled import inlined
 
 _intrinsic: Any = intrinsic
 WORD, HALF = ir.IntType(64), ir.IntType(32)
+LINE = ir.VectorType(HALF, 16)
+"""The entries of a set: a line of the machine's own caches, which is read and written as a whole. What reads
+many entries soon after one of them was written would wait until that has left the store buffer."""
 
 
-def _place(context: Any, builder: Any, kinds: Any, given: Any, after: int) -> Any:
-    """A pointer to the word of an array that lies so far after an index."""
+def _place(context: Any, builder: Any, kinds: Any, given: Any, kind: Any) -> Any:
+    """A pointer to what an index says of an array that holds this kind of thing."""
     data = context.make_array(kinds[0])(context, builder, given[0]).data
-    return builder.gep(data, [builder.add(given[1], ir.Constant(WORD, after))])
+    return builder.gep(builder.bitcast(data, kind.as_pointer()), [given[1]])
 
 
-def _equal(builder: Any, place: Any, key: Any, lanes: int, number: Any, ignored: int) -> Any:
-    """Compare so many numbers from a place on with a key, but for their `ignored` bits."""
-    vector = ir.VectorType(number, lanes)
-    held = builder.load(builder.bitcast(place, vector.as_pointer()), align=number.width // 8)
-    if ignored:
-        held = builder.and_(held, ir.Constant(vector, [~ignored] * lanes))
-    one = builder.insert_element(ir.Constant(vector, ir.Undefined), key, ir.Constant(HALF, 0))
-    wanted = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(HALF, lanes), [0] * lanes))
-    same = builder.icmp_unsigned("==", held, wanted)
-    return builder.zext(builder.bitcast(same, ir.IntType(lanes)), WORD)
+def _all(builder: Any, number: Any, vector: Any) -> Any:
+    """A vector of one number."""
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(HALF, 0))
+    zeros = ir.Constant(ir.VectorType(HALF, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, one, zeros)
 
 
 @_intrinsic
-def match(typing: Any, sets: Any, at: Any, key: Any) -> Any:
-    """match(sets, at, key): bit i: entry i, i < 16, of the set at word `at` is `key` but for flags.
+def match(typing: Any, entries: Any, at: Any, key: Any) -> Any:
+    """match(entries, at, key): bit i is set if entry i, i < 16, of set `at` is `key` but for its flags.
 
     The compiler makes a few vector comparisons of it, of the width that the machine has.
     """
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args, given, 1)
-        return _equal(builder, place, builder.trunc(given[2], HALF), 16, HALF, 3)
+        held = builder.load(_place(context, builder, signature.args, given, LINE), align=64)
+        held = builder.and_(held, ir.Constant(LINE, [~3] * 16))
+        same = builder.icmp_unsigned("==", held, _all(builder, builder.trunc(given[2], HALF), LINE))
+        return builder.zext(builder.bitcast(same, ir.IntType(16)), WORD)
 
-    return types.uint64(sets, types.uint64, types.uint64), build
+    return types.uint64(entries, types.uint64, types.uint64), build
 
 
 @_intrinsic
@@ -53,38 +53,38 @@ def match8(typing: Any, numbers: Any, first: Any, key: Any) -> Any:
     """match8(numbers, first, key): bit i is set if uint64 number first + i, i < 8, is `key`."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args, given, 0)
-        return _equal(builder, place, given[2], 8, WORD, 0)
+        vector = ir.VectorType(WORD, 8)
+        place = _place(context, builder, signature.args, given, WORD)
+        held = builder.load(builder.bitcast(place, vector.as_pointer()), align=8)
+        same = builder.icmp_unsigned("==", held, _all(builder, given[2], vector))
+        return builder.zext(builder.bitcast(same, ir.IntType(8)), WORD)
 
     return types.uint64(numbers, types.uint64, types.uint64), build
 
 
-def _entry(context: Any, builder: Any, kinds: Any, given: Any) -> Any:
-    """A pointer to the entry of a way."""
-    halves = builder.bitcast(_place(context, builder, kinds, given, 1), HALF.as_pointer())
-    return builder.gep(halves, [given[2]])
+@_intrinsic
+def entry_of(typing: Any, entries: Any, at: Any, way: Any) -> Any:
+    """entry_of(entries, at, way): the entry of a way of set `at`."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        line = builder.bitcast(_place(context, builder, signature.args, given, LINE), HALF.as_pointer())
+        return builder.zext(builder.load(builder.gep(line, [given[2]])), WORD)
+
+    return types.uint64(entries, types.uint64, types.uint64), build
 
 
 @_intrinsic
-def entry_of(typing: Any, sets: Any, at: Any, way: Any) -> Any:
-    """entry_of(sets, at, way): the entry of a way of the set at word `at`."""
+def put_entry(typing: Any, entries: Any, at: Any, way: Any, entry: Any) -> Any:
+    """put_entry(entries, at, way, entry): the entry of a way of set `at` becomes `entry`, 32 bits."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.zext(builder.load(_entry(context, builder, signature.args, given)), WORD)
-
-    return types.uint64(sets, types.uint64, types.uint64), build
-
-
-@_intrinsic
-def put_entry(typing: Any, sets: Any, at: Any, way: Any, entry: Any) -> Any:
-    """put_entry(sets, at, way, entry): the lower half of `entry` becomes the entry of a way."""
-
-    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _entry(context, builder, signature.args, given)
-        builder.store(builder.trunc(given[3], HALF), place)
+        place = _place(context, builder, signature.args, given, LINE)
+        way, entry = (_all(builder, builder.trunc(each, HALF), LINE) for each in given[2:])
+        here = builder.icmp_unsigned("==", way, ir.Constant(LINE, list(range(16))))
+        builder.store(builder.select(here, entry, builder.load(place, align=64)), place, align=64)
         return context.get_dummy_value()
 
-    return types.void(sets, types.uint64, types.uint64, types.uint64), build
+    return types.void(entries, types.uint64, types.uint64, types.uint64), build
 
 
 @_intrinsic
@@ -98,6 +98,6 @@ def lowest(typing: Any, word: Any) -> Any:
 
 
 @inlined
-def find(sets: NDArray[np.uint64], at: Any, way_bits: Any, key: Any) -> Any:
-    """A word whose lowest bit is the way of the set at word `at` that holds `key`; 0 if none does."""
-    return match(sets, at, key) & way_bits
+def find(entries: NDArray[np.uint32], at: Any, way_bits: Any, key: Any) -> Any:
+    """A word whose lowest bit is the way of set `at` that holds `key`; 0 if none does."""
+    return match(entries, at, key) & way_bits
