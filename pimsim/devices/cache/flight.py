@@ -7,12 +7,18 @@ be taken, and what is taken last mostly arrives last or soon, so that taking one
 from __future__ import annotations
 
 from pimsim.compiled import inlined
+from pimsim.devices.cache.log import Switch
 from pimsim.devices.cache.replace import ONE, Whole
 from pimsim.devices.cache.state import (
+    B_ALONE,
+    B_NUM,
+    B_READY,
     BUCKET_BITS,
     LAST,
+    LEVEL_BITS,
     M_END,
     M_ISSUE_PS,
+    M_LIMITED,
     M_NC_ROW,
     M_NC_STALL,
     M_NOW,
@@ -30,6 +36,7 @@ from pimsim.devices.cache.state import (
     R_HALF,
     R_HEAD,
     R_LATEST,
+    SEVERAL,
     SLOTS_AT_ONCE,
     CacheArrays,
     U,
@@ -43,8 +50,8 @@ ZERO = U(0)
 
 @inlined
 def _bucket(line: Whole) -> Whole:
-    """Index in `latest`."""
-    return (line * SPREAD) >> (U(64) - BUCKET_BITS)
+    """Where the bucket of a line begins."""
+    return ((line * SPREAD) >> (U(64) - BUCKET_BITS)) * B_NUM
 
 
 @inlined
@@ -114,27 +121,43 @@ def _take(s: CacheArrays, row: Whole, line: Whole, ready: Whole) -> None:
 
 
 @inlined
-def _expect(s: CacheArrays, line: Whole, ready: Whole) -> None:
-    """Caches wait for this line."""
+def _expect(s: CacheArrays, ahead: Switch, level: Whole, line: Whole, now: Whole, ready: Whole) -> None:
+    """A row waits for this line; level: number of the first one whose row does."""
     bucket = _bucket(line)
-    s.latest[bucket] = max(s.latest[bucket], ready)
+    before = s.buckets[bucket + B_READY]
+    if ahead is not None:
+        s.buckets[bucket + B_ALONE] = (line << LEVEL_BITS) | level if before <= now else SEVERAL
+    s.buckets[bucket + B_READY] = max(before, ready)
 
 
 @inlined
-def timed(s: CacheArrays, base: Whole, end: Whole, held: Whole, line: Whole, write: bool) -> None:
-    """When a cacheable access can go and when it is done; held: the level that had the line."""
+def timed(
+    s: CacheArrays, ahead: Switch, base: Whole, end: Whole, held: Whole, line: Whole, write: bool
+) -> None:
+    """When a cacheable access can go and when it is done; held: the level that had the line.
+
+    Lines on their way are asked for often only if prefetchers, the switch `ahead`, asked for them before.
+    """
     now, source, arrives = s.lanes[end + M_NOW], held, ZERO
-    if s.latest[_bucket(line)] > now:  # perhaps on its way
-        q = base
-        while q != end:
-            arrives = _on_its_way(s, s.lanes[q + P_ROW], line, now)
-            if arrives:
-                s.lanes[q + N_MERGED] += ONE
-                source = q
-                break
-            if q == held:
-                break
-            q += P_NUM
+    bucket = _bucket(line)
+    if s.buckets[bucket + B_READY] > now:  # perhaps on its way
+        alone = s.buckets[bucket + B_ALONE]
+        if ahead is None or alone == SEVERAL or len(s.depth) > 1:
+            q = base
+            while q != end:
+                arrives = _on_its_way(s, s.lanes[q + P_ROW], line, now)
+                if arrives:
+                    source = q
+                    break
+                if q == held:
+                    break
+                q += P_NUM
+        elif alone >> LEVEL_BITS == line:
+            q = base + (alone & ((ONE << LEVEL_BITS) - ONE)) * P_NUM
+            if q <= held:
+                source, arrives = q, s.buckets[bucket + B_READY]
+        if arrives:
+            s.lanes[source + N_MERGED] += ONE
     q = base
     while q != source:
         free = s.rows[s.lanes[q + P_ROW] + R_FREE]
@@ -149,8 +172,9 @@ def timed(s: CacheArrays, base: Whole, end: Whole, held: Whole, line: Whole, wri
             s.lanes[end + M_STORE_STALL] += free - now
             now = free
     done = max(now, arrives) + s.lanes[source + P_HIT_PS]
-    if source != base:
-        _expect(s, line, done)
+    level = ZERO if ahead is None else s.lanes[end + M_LIMITED]
+    if base + level * P_NUM < source:
+        _expect(s, ahead, level, line, now, done)
     q = base
     while q != source:
         _take(s, s.lanes[q + P_ROW], line, done)
@@ -182,8 +206,10 @@ def timed_free(s: CacheArrays, q: Whole, end: Whole) -> bool:
 
 
 @inlined
-def timed_prefetch(s: CacheArrays, q: Whole, end: Whole, held: Whole, line: Whole) -> None:
+def timed_prefetch(s: CacheArrays, base: Whole, q: Whole, end: Whole, held: Whole, line: Whole) -> None:
     """A prefetch takes an MSHR of its level until its line arrives from the level that held it."""
-    ready = s.lanes[end + M_NOW] + s.lanes[held + P_HIT_PS]
-    _expect(s, line, ready)
-    _take(s, s.lanes[q + P_ROW], line, ready)
+    row, now = s.lanes[q + P_ROW], s.lanes[end + M_NOW]
+    ready = now + s.lanes[held + P_HIT_PS]
+    if s.rows[row + R_HEAD] != NO_LIMIT:
+        _expect(s, True, (q - base) // P_NUM, line, now, ready)
+        _take(s, row, line, ready)

@@ -157,7 +157,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
                 number * int(a.R_NUM),
             ]
         )  # fmt: skip
-        sets += spec.sets
+        sets += spec.sets + a.SKEW
         inside = {
             path[level]: int(lane_of[core, level])
             for core, path in enumerate(paths)
@@ -174,6 +174,8 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         memory[int(a.M_ISSUE_PS)] = round(timed.issue_ns * 1000)
         memory[int(a.M_NC_ROW)] = (len(caches) + core) * int(a.R_NUM)
         memory[int(a.M_STORE_ROW)] = (len(caches) + cores + core) * int(a.R_NUM)
+        limited = [level for level, number in enumerate(path) if caches[number].spec.mshrs]
+        memory[int(a.M_LIMITED)] = min(limited, default=MOST_LEVELS)
         clean_on = lanes[core, 1 : len(path), int(a.P_INCLUSION)] == a.EXCLUSIVE
         lanes[core, : len(path) - 1, int(a.P_CLEAN_ON)] = clean_on
     slots = np.array(
@@ -201,7 +203,7 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         slot_line=_aligned(places, np.uint64),
         slot_ready=np.zeros(places, np.uint64),
         slot_id=np.zeros(places, np.uint64),
-        latest=np.zeros(1 << int(a.BUCKET_BITS), np.uint64),
+        buckets=np.zeros(int(a.B_NUM) << int(a.BUCKET_BITS), np.uint64),
         wc_line=np.full(cores * hierarchy.combining_buffers, a.LAST, np.uint64),
         wc_mask=np.zeros(cores * hierarchy.combining_buffers, np.uint64),
         work=np.zeros((2 * deepest + 2) * 2, np.uint64),
@@ -222,7 +224,7 @@ def _aligned(length: int, kind: type[Number]) -> NDArray[Number]:
 
 def sets_of(caches: Sequence[Cache], number: int) -> slice:
     """The sets of a cache."""
-    first = sum(other.spec.sets for other in caches[:number])
+    first = sum(other.spec.sets + a.SKEW for other in caches[:number])
     return slice(first, first + caches[number].spec.sets)
 
 
@@ -236,7 +238,7 @@ def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
 
 def start_clocks(s: a.CacheArrays) -> None:
     """No time has passed, nothing was counted, and no line is on its way."""
-    s.totals[:], s.slot_line[:], s.slot_ready[:], s.latest[:] = 0, a.LAST, 0, 0
+    s.totals[:], s.slot_line[:], s.slot_ready[:], s.buckets[:] = 0, a.LAST, 0, 0
     cores = len(s.depth)
     for core, depth in zip(s.lanes.reshape(cores, -1), s.depth.tolist(), strict=True):
         core[:depth].reshape(-1, int(a.P_NUM))[:, int(a.N_HITS) :] = 0

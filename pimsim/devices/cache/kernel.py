@@ -94,8 +94,8 @@ def invalidate(
             entry = entry_of(s.entries, at, way)
             dirty |= entry & DIRTY
             s.lanes[q + N_INVALIDATED] += ONE
-            if ahead is not None and entry & PREFETCHED:
-                s.lanes[q + N_UNUSED] += ONE
+            if ahead is not None:
+                s.lanes[q + N_UNUSED] += (entry & PREFETCHED) >> ONE
             remove(s, q, at, way)
             note(s, rare, k, E_INVALIDATE, s.lanes[q + P_CACHE], line << line_bits)
         c += ONE
@@ -132,8 +132,8 @@ def fill(
         onward = False  # whether a victim, or a store that a level passes on, comes to the next level
         if old != EMPTY:
             s.lanes[q + N_EVICTIONS] += ONE
-            if ahead is not None and old & PREFETCHED:
-                s.lanes[q + N_UNUSED] += ONE
+            if ahead is not None:
+                s.lanes[q + N_UNUSED] += (old & PREFETCHED) >> ONE  # without a branch: nobody can guess it
             line, flags = ((old >> TWO) << bits) | row, old & DIRTY
             if s.lanes[q + P_INCLUSION] == INCLUSIVE:
                 flags |= invalidate(s, rare, ahead, k, s.lanes[q + P_INNER], line, line_bits)
@@ -250,8 +250,8 @@ def walk(
 
 @inlined
 def prefetch(
-    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, end: Whole, line: Whole,
-    looked: Whole, line_bits: Whole, page_bits: Whole,
+    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, base: Whole, end: Whole,
+    line: Whole, looked: Whole, line_bits: Whole, page_bits: Whole,
 ) -> None:  # fmt: skip
     """Bring in what the prefetchers ask for after an access that looked at their levels."""
     page_shift = page_bits - line_bits
@@ -273,7 +273,7 @@ def prefetch(
             note(s, rare, k, E_PREFETCH, s.lanes[q + P_CACHE], target << line_bits)
             held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
             if clock is not None and s.lanes[end + M_TIMED]:
-                timed_prefetch(s, q, end, held, target)
+                timed_prefetch(s, base, q, end, held, target)
 
 
 @compiled
@@ -313,7 +313,7 @@ def run(
         if rare is not None:
             r.served[k] = (held - base) // P_NUM
         if clock is not None and s.lanes[end + M_TIMED]:
-            timed(s, base, end, held, line, write)
+            timed(s, ahead, base, end, held, line, write)
         if ahead is not None and looked:
-            prefetch(s, rare, ahead, clock, k, end, line, looked, line_bits, page_bits)
+            prefetch(s, rare, ahead, clock, k, base, end, line, looked, line_bits, page_bits)
     return n

@@ -30,10 +30,11 @@ COUNTS = (
 P_NUM = U(32)
 
 # Columns of a memory's lane: the core's clock and limits, and then what was counted.
-M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW = map(U, range(1, 5))
+M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW, M_LIMITED = map(U, range(1, 6))
 (M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS, M_NC_READS,
- M_NC_WRITES) = map(U, range(5, 14))  # fmt: skip
-M_NUM = U(14)
+ M_NC_WRITES) = map(U, range(6, 15))  # fmt: skip
+M_NUM = U(15)
+"""M_LIMITED: number of the first level with MSHRs; a large one if none has any."""
 
 LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
 NON_INCLUSIVE, INCLUSIVE, EXCLUSIVE = map(U, range(3))
@@ -70,7 +71,14 @@ MARGIN = 1 << 14
 
 MOST_WAYS = 16
 """Of a set, which has an entry for each: those that it does not use stay empty."""
-BUCKET_BITS = U(9)
+SKEW = 9
+"""Sets left unused after each cache. A line has the same set in all of them but for a power of two; were they
+a power of two of bytes apart, what is read of one would wait for what was just written to another."""
+
+# Columns of `CacheArrays.buckets`.
+B_READY, B_ALONE = map(U, range(2))
+B_NUM, BUCKET_BITS, LEVEL_BITS = U(2), U(9), U(8)
+SEVERAL = LAST
 
 # Columns of `CacheArrays.rows`.
 R_HEAD, R_FREE, R_LATEST, R_FIRST, R_END, R_HALF = map(U, range(6))
@@ -101,8 +109,9 @@ class CacheArrays(NamedTuple):
       cyclic from R_HEAD on; when the first and the last one do; where they begin and end; half their number.
     slot_line, slot_ready, slot_id: (slots,) the line in each slot (LAST: none), when it arrives (ps), and the
       slot's number in the row.
-    latest: (1 << BUCKET_BITS,) for each bucket of lines, when the last of those arrives that caches wait for
-      (ps): what is past says at once that none of them is on its way.
+    buckets: ((1 << BUCKET_BITS) * B_NUM,) for each bucket of lines, when the last of those arrives that any
+      cache waits for (ps): what is past says at once that none of them is on its way. With prefetchers also
+      which line (<< LEVEL_BITS), if it is alone, and the number of the first level that waits, else SEVERAL.
     wc_line, wc_mask: (cores * buffers,) lines being combined, oldest first, LAST if none, and which 64ths of
       them are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers.
@@ -124,7 +133,7 @@ class CacheArrays(NamedTuple):
     slot_line: NDArray[np.uint64]
     slot_ready: NDArray[np.uint64]
     slot_id: NDArray[np.uint64]
-    latest: NDArray[np.uint64]
+    buckets: NDArray[np.uint64]
     wc_line: NDArray[np.uint64]
     wc_mask: NDArray[np.uint64]
     work: NDArray[np.uint64]
