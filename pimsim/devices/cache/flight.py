@@ -14,8 +14,8 @@ from pimsim.devices.cache.state import (
     B_NUM,
     B_READY,
     BUCKET_BITS,
+    LANE_BITS,
     LAST,
-    LEVEL_BITS,
     M_END,
     M_ISSUE_PS,
     M_LIMITED,
@@ -122,11 +122,11 @@ def _take(s: CacheArrays, row: Whole, line: Whole, ready: Whole) -> None:
 
 @inlined
 def _expect(s: CacheArrays, ahead: Switch, level: Whole, line: Whole, now: Whole, ready: Whole) -> None:
-    """A row waits for this line; level: number of the first one whose row does."""
+    """A row waits for this line; level: the first one whose row does."""
     bucket = _bucket(line)
     before = s.buckets[bucket + B_READY]
     if ahead is not None:
-        s.buckets[bucket + B_ALONE] = (line << LEVEL_BITS) | level if before <= now else SEVERAL
+        s.buckets[bucket + B_ALONE] = (line << LANE_BITS) | level if before <= now else SEVERAL
     s.buckets[bucket + B_READY] = max(before, ready)
 
 
@@ -152,8 +152,8 @@ def timed(
                 if q == held:
                     break
                 q += P_NUM
-        elif alone >> LEVEL_BITS == line:
-            q = base + (alone & ((ONE << LEVEL_BITS) - ONE)) * P_NUM
+        elif alone >> LANE_BITS == line:
+            q = alone & ((ONE << LANE_BITS) - ONE)
             if q <= held:
                 source, arrives = q, s.buckets[bucket + B_READY]
         if arrives:
@@ -172,8 +172,8 @@ def timed(
             s.lanes[end + M_STORE_STALL] += free - now
             now = free
     done = max(now, arrives) + s.lanes[source + P_HIT_PS]
-    level = ZERO if ahead is None else s.lanes[end + M_LIMITED]
-    if base + level * P_NUM < source:
+    level = base if ahead is None else s.lanes[end + M_LIMITED]
+    if level < source:
         _expect(s, ahead, level, line, now, done)
     q = base
     while q != source:
@@ -206,10 +206,10 @@ def timed_free(s: CacheArrays, q: Whole, end: Whole) -> bool:
 
 
 @inlined
-def timed_prefetch(s: CacheArrays, base: Whole, q: Whole, end: Whole, held: Whole, line: Whole) -> None:
+def timed_prefetch(s: CacheArrays, q: Whole, end: Whole, held: Whole, line: Whole) -> None:
     """A prefetch takes an MSHR of its level until its line arrives from the level that held it."""
     row, now = s.lanes[q + P_ROW], s.lanes[end + M_NOW]
     ready = now + s.lanes[held + P_HIT_PS]
     if s.rows[row + R_HEAD] != NO_LIMIT:
-        _expect(s, True, (q - base) // P_NUM, line, now, ready)
+        _expect(s, True, q, line, now, ready)
         _take(s, row, line, ready)

@@ -67,7 +67,7 @@ from pimsim.devices.cache.state import (
     Run,
     U,
 )
-from pimsim.devices.cache.vector import entry_of, find, lowest, put_entry
+from pimsim.devices.cache.vector import entry_of, find, lowest, mark_entry, put_entry
 
 MEMORY = LAST
 """Cache number of the memory in the log, which is signed: -1."""
@@ -162,7 +162,7 @@ def fill(
                 way = lowest(found)
                 if flags & DIRTY:
                     if s.lanes[q + P_BACK]:
-                        put_entry(s.entries, at, way, entry_of(s.entries, at, way) | DIRTY)
+                        mark_entry(s.entries, at, way, DIRTY)
                     else:
                         onward = True
                 touch(s, q, at, way)
@@ -209,7 +209,7 @@ def walk(
                     flags = entry & DIRTY
                 else:
                     if write and h == level and s.lanes[h + P_BACK]:
-                        put_entry(s.entries, at, way, entry | DIRTY)
+                        mark_entry(s.entries, at, way, DIRTY)
                     touch(s, h, at, way)
                 break
             if demand:
@@ -231,15 +231,15 @@ def walk(
             if not demand:
                 s.lanes[end + M_PREFETCH_READS] += ONE
             note(s, rare, k, E_READ, MEMORY, line << line_bits)
+        own = PREFETCHED
+        if demand:
+            own = DIRTY if write and s.lanes[level + P_BACK] else U(0)
         while h != level:
             h -= P_NUM
-            if h != level:
-                if s.lanes[h + P_INCLUSION] == EXCLUSIVE:
-                    continue
-            elif not demand:
-                flags |= PREFETCHED
-            elif write and s.lanes[h + P_BACK]:
-                flags |= DIRTY
+            if h == level:
+                flags |= own
+            elif s.lanes[h + P_INCLUSION] == EXCLUSIVE:
+                continue
             fill(s, rare, ahead, k, end, h, line, flags, line_bits)
             flags = U(0)
         if not write or s.lanes[level + P_BACK]:
@@ -250,17 +250,20 @@ def walk(
 
 @inlined
 def prefetch(
-    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, base: Whole, end: Whole,
-    line: Whole, looked: Whole, line_bits: Whole, page_bits: Whole,
+    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, end: Whole, line: Whole,
+    looked: Whole, line_bits: Whole, page_bits: Whole,
 ) -> None:  # fmt: skip
     """Bring in what the prefetchers ask for after an access that looked at their levels."""
     page_shift = page_bits - line_bits
-    for i in range(looked):
-        q, target = s.lookups[TWO * i], line
-        step = step_of(s, q, line, s.lookups[TWO * i + ONE], page_shift)
-        left = s.lanes[q + P_DEGREE] if step else U(0)
-        while left:
-            left -= ONE
+    i = U(0)
+    while i != looked:
+        q, missed = s.lookups[TWO * i], s.lookups[TWO * i + ONE]
+        i += ONE
+        step = step_of(s, q, line, missed, page_shift)
+        if not step:
+            continue
+        target, last = line, line + step * s.lanes[q + P_DEGREE]
+        while target != last:
             target += step
             if target >> page_shift != line >> page_shift:
                 break  # so are all after it
@@ -273,7 +276,7 @@ def prefetch(
             note(s, rare, k, E_PREFETCH, s.lanes[q + P_CACHE], target << line_bits)
             held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
             if clock is not None and s.lanes[end + M_TIMED]:
-                timed_prefetch(s, base, q, end, held, target)
+                timed_prefetch(s, q, end, held, target)
 
 
 @compiled
@@ -315,5 +318,5 @@ def run(
         if clock is not None and s.lanes[end + M_TIMED]:
             timed(s, ahead, base, end, held, line, write)
         if ahead is not None and looked:
-            prefetch(s, rare, ahead, clock, k, base, end, line, looked, line_bits, page_bits)
+            prefetch(s, rare, ahead, clock, k, end, line, looked, line_bits, page_bits)
     return n

@@ -34,7 +34,7 @@ M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW, M_LIMITED = map(U, range(1, 6))
 (M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS, M_NC_READS,
  M_NC_WRITES) = map(U, range(6, 15))  # fmt: skip
 M_NUM = U(15)
-"""M_LIMITED: number of the first level with MSHRs; a large one if none has any."""
+"""M_LIMITED: the first level with MSHRs, or what is beyond all lanes."""
 
 LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
 NON_INCLUSIVE, INCLUSIVE, EXCLUSIVE = map(U, range(3))
@@ -77,7 +77,7 @@ a power of two of bytes apart, what is read of one would wait for what was just 
 
 # Columns of `CacheArrays.buckets`.
 B_READY, B_ALONE = map(U, range(2))
-B_NUM, BUCKET_BITS, LEVEL_BITS = U(2), U(9), U(8)
+B_NUM, BUCKET_BITS, LANE_BITS = U(2), U(9), U(12)
 SEVERAL = LAST
 
 # Columns of `CacheArrays.rows`.
@@ -111,7 +111,7 @@ class CacheArrays(NamedTuple):
       slot's number in the row.
     buckets: ((1 << BUCKET_BITS) * B_NUM,) for each bucket of lines, when the last of those arrives that any
       cache waits for (ps): what is past says at once that none of them is on its way. With prefetchers also
-      which line (<< LEVEL_BITS), if it is alone, and the number of the first level that waits, else SEVERAL.
+      which line (<< LANE_BITS), if it is alone, and the first level that waits for it, else SEVERAL.
     wc_line, wc_mask: (cores * buffers,) lines being combined, oldest first, LAST if none, and which 64ths of
       them are written.
     work: waiting victims of one access. lookups: of one access, for prefetchers.

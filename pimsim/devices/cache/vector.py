@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -73,16 +74,32 @@ def entry_of(typing: Any, entries: Any, at: Any, way: Any) -> Any:
     return types.uint64(entries, types.uint64, types.uint64), build
 
 
+def _change(context: Any, builder: Any, kinds: Any, given: Any, new: Callable[[Any, Any], Any]) -> Any:
+    """Write a set back with the entry of one way as new(all that is held, the number given) says."""
+    place = _place(context, builder, kinds, given, LINE)
+    way, number = (_all(builder, builder.trunc(each, HALF), LINE) for each in given[2:])
+    here = builder.icmp_unsigned("==", way, ir.Constant(LINE, list(range(16))))
+    held = builder.load(place, align=64)
+    builder.store(builder.select(here, new(held, number), held), place, align=64)
+    return context.get_dummy_value()
+
+
 @_intrinsic
 def put_entry(typing: Any, entries: Any, at: Any, way: Any, entry: Any) -> Any:
     """put_entry(entries, at, way, entry): the entry of a way of set `at` becomes `entry`, 32 bits."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place = _place(context, builder, signature.args, given, LINE)
-        way, entry = (_all(builder, builder.trunc(each, HALF), LINE) for each in given[2:])
-        here = builder.icmp_unsigned("==", way, ir.Constant(LINE, list(range(16))))
-        builder.store(builder.select(here, entry, builder.load(place, align=64)), place, align=64)
-        return context.get_dummy_value()
+        return _change(context, builder, signature.args, given, lambda held, entry: entry)
+
+    return types.void(entries, types.uint64, types.uint64, types.uint64), build
+
+
+@_intrinsic
+def mark_entry(typing: Any, entries: Any, at: Any, way: Any, flags: Any) -> Any:
+    """mark_entry(entries, at, way, flags): these flags of a way of set `at` are set."""
+
+    def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _change(context, builder, signature.args, given, builder.or_)
 
     return types.void(entries, types.uint64, types.uint64, types.uint64), build
 
