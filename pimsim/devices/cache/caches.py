@@ -218,31 +218,32 @@ class Caches:
             raise SpecError(
                 f"addresses of shape {given.shape} and type {given.dtype}; wanted (n,) whole numbers"
             )
-        if given.size and (int(given.max()) >= h.last_address or int(given.min()) < 0):
+        address = np.ascontiguousarray(given, np.int64)
+        if given.size and int(address.view(np.uint64).max()) >= h.last_address:  # negative ones, too
             raise SpecError(
                 f"addresses {int(given.min())}..{int(given.max())}; wanted 0 to {h.last_address - 1} "
                 "(29 bits of tag)"
             )
-        address = np.ascontiguousarray(given, np.int64)
         try:
-            core = np.broadcast_to(np.asarray(cores, np.int16), address.shape)
+            of_cores = np.asarray(cores, np.int16)
+            core = np.ascontiguousarray(np.broadcast_to(of_cores, address.shape))
             write = np.ascontiguousarray(np.broadcast_to(np.asarray(writes, np.bool_), address.shape))
             code = _codes(attributes, address.shape)
             sizes = np.asarray(store_bytes, np.int64)
             np.broadcast_to(sizes, address.shape)
         except ValueError as error:
             raise SpecError(f"{len(address)} accesses: {error}") from None
-        if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
-            raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
+        if core.size and (of_cores.min() < 0 or of_cores.max() >= len(h.cores)):
+            raise SpecError(f"cores {of_cores.min()}..{of_cores.max()}; the hierarchy has {len(h.cores)}")
         line_bits = h.line_bytes.bit_length() - 1
-        combined = bool((code == a.WRITE_COMBINING).any())
+        combined = bool(code.size) and int(code.max()) == a.WRITE_COMBINING
         stored = np.zeros(len(address), np.int32)
         if combined:
             _check_stores(address, sizes, code, h.line_bytes)
             stored[:] = sizes
         start_clocks(s)
         r = a.Run(
-            core=np.ascontiguousarray(core),
+            core=core,
             address=address,
             write=write,
             attribute=code,
@@ -271,12 +272,11 @@ class Caches:
     def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
         counts = np.zeros((len(self.caches), len(a.COUNTS)), np.int64)
-        counted, memories = slice(int(a.N_HITS), int(a.N_STALL) + 1), []
+        memories = []
         for core, depth in zip(s.lanes.reshape(len(s.depth), -1), s.depth.tolist(), strict=True):
-            levels = core[:depth].reshape(-1, int(a.P_NUM))
-            of_cache = levels[:, int(a.P_CACHE)].astype(np.int64)
-            counts[of_cache] += levels[:, counted].astype(np.int64)
-            memories.append(core[depth : depth + int(a.M_NUM)].astype(np.int64))
+            lanes = core[: depth + int(a.P_NUM)].reshape(-1, int(a.P_NUM)).astype(np.int64)
+            counts[lanes[:-1, int(a.P_CACHE)]] += _counted(lanes)
+            memories.append(lanes[-1])
         memory = np.array(memories)
         total, own = memory.sum(axis=0).tolist(), s.totals.tolist()
 
@@ -317,6 +317,16 @@ class Caches:
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
         empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
+
+
+def _counted(lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(levels, COUNTS) of a core from its lanes, the last of them its memory's."""
+    held = lanes[:-1, int(a.N_ENDED) : int(a.N_STALL) + 1].copy()
+    ended = lanes[:, int(a.N_ENDED)] - lanes[:, int(a.N_BEGUN)]
+    held[:, a.COUNTS.index("misses")] = ended[:0:-1].cumsum()[::-1]
+    evictions = a.COUNTS.index("evictions")
+    held[:, evictions] = held[:, a.COUNTS.index("fills")] - held[:, evictions]
+    return held
 
 
 def _level(cache: Cache, row: Sequence[int]) -> LevelCounts:

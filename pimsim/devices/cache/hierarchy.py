@@ -241,8 +241,8 @@ def start_clocks(s: a.CacheArrays) -> None:
     s.totals[:], s.slot_line[:], s.slot_ready[:], s.buckets[:] = 0, a.LAST, 0, 0
     cores = len(s.depth)
     for core, depth in zip(s.lanes.reshape(cores, -1), s.depth.tolist(), strict=True):
-        core[:depth].reshape(-1, int(a.P_NUM))[:, int(a.N_HITS) :] = 0
-        core[depth + int(a.M_NOW) : depth + int(a.M_NUM)] = 0
+        core[:depth].reshape(-1, int(a.P_NUM))[:, int(a.N_ENDED) :] = 0
+        core[depth + int(a.M_NOW) : depth + int(a.P_NUM)] = 0
     for row in s.rows.reshape(-1, int(a.R_NUM)):
         first, end = int(row[int(a.R_FIRST)]), int(row[int(a.R_END)])
         limited = first < end

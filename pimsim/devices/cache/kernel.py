@@ -35,12 +35,12 @@ from pimsim.devices.cache.state import (
     M_TIMED,
     M_WRITES,
     MARGIN,
+    N_BEGUN,
     N_DROPPED,
-    N_EVICTIONS,
+    N_ENDED,
     N_FILLS,
-    N_HITS,
+    N_IN_EMPTY,
     N_INVALIDATED,
-    N_MISSES,
     N_MOVES,
     N_PREFETCHES,
     N_UNUSED,
@@ -130,8 +130,9 @@ def fill(
         old = entry_of(s.entries, at, way)
         put_entry(s.entries, at, way, entry)
         onward = False  # whether a victim, or a store that a level passes on, comes to the next level
-        if old != EMPTY:
-            s.lanes[q + N_EVICTIONS] += ONE
+        if old == EMPTY:
+            s.lanes[q + N_IN_EMPTY] += ONE
+        else:
             if ahead is not None:
                 s.lanes[q + N_UNUSED] += (old & PREFETCHED) >> ONE  # without a branch: nobody can guess it
             line, flags = ((old >> TWO) << bits) | row, old & DIRTY
@@ -192,16 +193,14 @@ def walk(
             if found:
                 way = lowest(found)
                 entry = entry_of(s.entries, at, way)
-                if demand:
-                    s.lanes[h + N_HITS] += ONE
-                    if ahead is not None:
-                        if s.lanes[h + P_PREFETCH]:
-                            s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, (entry >> ONE) & ONE
-                            looked += ONE
-                        if entry & PREFETCHED:
-                            s.lanes[h + N_USEFUL] += ONE
-                            entry ^= PREFETCHED
-                            put_entry(s.entries, at, way, entry)
+                if ahead is not None and demand:
+                    if s.lanes[h + P_PREFETCH]:
+                        s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, (entry >> ONE) & ONE
+                        looked += ONE
+                    if entry & PREFETCHED:
+                        s.lanes[h + N_USEFUL] += ONE
+                        entry ^= PREFETCHED
+                        put_entry(s.entries, at, way, entry)
                 if h != level and s.lanes[h + P_INCLUSION] == EXCLUSIVE:
                     remove(s, h, at, way)
                     s.lanes[h + N_MOVES] += ONE
@@ -213,13 +212,14 @@ def walk(
                     touch(s, h, at, way)
                 break
             if demand:
-                s.lanes[h + N_MISSES] += ONE
                 if ahead is not None and s.lanes[h + P_PREFETCH]:
                     s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, ONE
                     looked += ONE
                 if write and not s.lanes[h + P_FILLS] and h == level:
                     level += P_NUM  # the store passes by
             h += P_NUM
+        if demand:
+            s.lanes[h + N_ENDED] += ONE
         if held == LAST:
             held = h
         if h == end:
@@ -245,6 +245,7 @@ def walk(
         if not write or s.lanes[level + P_BACK]:
             break
         level += P_NUM
+        s.lanes[level + N_BEGUN] += ONE
     return held, looked
 
 

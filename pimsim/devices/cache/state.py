@@ -25,15 +25,17 @@ COUNTS = (
     "hits", "misses", "fills", "evictions", "write_backs", "back_invalidations", "moves", "prefetches",
     "useful_prefetches", "unused_prefetches", "dropped_prefetches", "merged", "stall_ps",
 )  # fmt: skip
-(N_HITS, N_MISSES, N_FILLS, N_EVICTIONS, N_WRITE_BACKS, N_INVALIDATED, N_MOVES, N_PREFETCHES, N_USEFUL,
+(N_ENDED, N_BEGUN, N_FILLS, N_IN_EMPTY, N_WRITE_BACKS, N_INVALIDATED, N_MOVES, N_PREFETCHES, N_USEFUL,
  N_UNUSED, N_DROPPED, N_MERGED, N_STALL) = map(U, range(18, 31))  # fmt: skip
+"""The lanes count what is rare instead, where the rest follows from it: N_ENDED: searches of cores that ended
+at this level or memory, so they are hits of it and misses of the levels before. N_BEGUN: those that began at
+this level and not at the first. N_IN_EMPTY: fills of empty ways, so the other fills are evictions."""
 P_NUM = U(32)
 
 # Columns of a memory's lane: the core's clock and limits, and then what was counted.
 M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW, M_LIMITED = map(U, range(1, 6))
 (M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS, M_NC_READS,
  M_NC_WRITES) = map(U, range(6, 15))  # fmt: skip
-M_NUM = U(15)
 """M_LIMITED: the first level with MSHRs, or what is beyond all lanes."""
 
 LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
