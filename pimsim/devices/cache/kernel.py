@@ -28,8 +28,6 @@ from pimsim.devices.cache.state import (
     EXCLUSIVE,
     INCLUSIVE,
     LAST,
-    M_NC_READS,
-    M_NC_WRITES,
     M_PREFETCH_READS,
     M_READS,
     M_TIMED,
@@ -61,6 +59,8 @@ from pimsim.devices.cache.state import (
     P_TAKES,
     P_WAY_BITS,
     PREFETCHED,
+    T_NC_READS,
+    T_NC_WRITES,
     T_USED,
     WRITE_COMBINING,
     CacheArrays,
@@ -310,7 +310,7 @@ def run(
                         continue
             if clock is not None and s.lanes[end + M_TIMED]:
                 timed_nc(s, end)
-            s.lanes[end + (M_NC_WRITES if write else M_NC_READS)] += ONE
+            s.totals[T_NC_WRITES if write else T_NC_READS] += 1
             note(s, rare, k, E_NC_WRITE if write else E_NC_READ, MEMORY, U(r.address[k]))
             continue
         held, looked = walk(s, rare, ahead, k, base, end, line, write, True, line_bits)

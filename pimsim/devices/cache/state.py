@@ -34,8 +34,7 @@ P_NUM = U(32)
 
 # Columns of a memory's lane: the core's clock and limits, and then what was counted.
 M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW, M_LIMITED = map(U, range(1, 6))
-(M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS, M_NC_READS,
- M_NC_WRITES) = map(U, range(6, 15))  # fmt: skip
+(M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS) = map(U, range(6, 13))
 """M_LIMITED: the first level with MSHRs, or what is beyond all lanes."""
 
 LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
@@ -53,7 +52,7 @@ LAST = U(2**64 - 1)
 """Ends a list."""
 
 # `CacheArrays.totals`.
-T_WC_STORES, T_WC_BURSTS, T_WC_PARTIAL, T_USED, T_NUM = range(5)
+T_NC_READS, T_NC_WRITES, T_WC_STORES, T_WC_BURSTS, T_WC_PARTIAL, T_USED, T_NUM = range(7)
 """T_USED: rows of the log in use."""
 
 EVENTS = (
