@@ -287,7 +287,7 @@ class Caches:
             accesses=accesses,
             line_bytes=self.hierarchy.line_bytes,
             levels=tuple(map(_level, self.caches, counts.tolist())),
-            memory_reads=total[int(a.M_READS)],
+            memory_reads=total[int(a.M_READS)] + total[int(a.M_PREFETCH_READS)],
             memory_writes=total[int(a.M_WRITES)],
             prefetch_reads=total[int(a.M_PREFETCH_READS)],
             non_cacheable_reads=own[a.T_NC_READS],

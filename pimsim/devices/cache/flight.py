@@ -166,7 +166,8 @@ def timed(
             now = free
         q += P_NUM
     stores = s.lanes[end + M_STORE_ROW]
-    if write:
+    buffered = write and stores != LAST
+    if buffered:
         free = s.rows[stores + R_FREE]
         if free > now:
             s.lanes[end + M_STORE_STALL] += free - now
@@ -179,7 +180,7 @@ def timed(
     while q != source:
         _take(s, s.lanes[q + P_ROW], line, done)
         q += P_NUM
-    if write:
+    if buffered:
         _take(s, stores, line, done)
     s.lanes[end + M_NOW] = now + s.lanes[end + M_ISSUE_PS]
     s.lanes[end + M_END] = max(s.lanes[end + M_END], done)

@@ -173,7 +173,8 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         memory[int(a.M_TIMED)] = timing is not None
         memory[int(a.M_ISSUE_PS)] = round(timed.issue_ns * 1000)
         memory[int(a.M_NC_ROW)] = (len(caches) + core) * int(a.R_NUM)
-        memory[int(a.M_STORE_ROW)] = (len(caches) + cores + core) * int(a.R_NUM)
+        stores = (len(caches) + cores + core) * int(a.R_NUM)
+        memory[int(a.M_STORE_ROW)] = stores if timed.store_buffer else a.LAST
         limited = [lane_of[core, level] for level, i in enumerate(path) if caches[i].spec.mshrs]
         memory[int(a.M_LIMITED)] = min(limited, default=lanes.size)
         clean_on = lanes[core, 1 : len(path), int(a.P_INCLUSION)] == a.EXCLUSIVE

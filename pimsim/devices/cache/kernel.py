@@ -227,9 +227,7 @@ def walk(
                 s.lanes[end + M_WRITES] += ONE
                 note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
                 break
-            s.lanes[end + M_READS] += ONE
-            if not demand:
-                s.lanes[end + M_PREFETCH_READS] += ONE
+            s.lanes[end + (M_READS if demand else M_PREFETCH_READS)] += ONE
             note(s, rare, k, E_READ, MEMORY, line << line_bits)
         own = PREFETCHED
         if demand:
@@ -270,13 +268,13 @@ def prefetch(
                 break  # so are all after it
             if look(s, q, target)[1]:
                 continue
-            if clock is not None and s.lanes[end + M_TIMED] and not timed_free(s, q, end):
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]) and not timed_free(s, q, end):
                 s.lanes[q + N_DROPPED] += ONE
                 continue
             s.lanes[q + N_PREFETCHES] += ONE
             note(s, rare, k, E_PREFETCH, s.lanes[q + P_CACHE], target << line_bits)
             held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
-            if clock is not None and s.lanes[end + M_TIMED]:
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
                 timed_prefetch(s, q, end, held, target)
 
 
@@ -288,7 +286,7 @@ def run(
     """Accesses from `begin` on; where it stopped: at the end, or before the log is full.
 
     A switch is True, or None to make a shorter compiled function, which lacks something. rare: the log and
-    write combining. ahead: prefetchers. clock: the time model, which the lanes can still have off.
+    write combining. ahead: prefetchers. clock: the time model, which lanes can still have off if `rare`.
     """
     n, lanes = U(len(r.address)), U(len(s.lanes)) // U(len(s.depth))
     for k in range(begin, n):
@@ -308,7 +306,7 @@ def run(
                     combine(s, k, core, line, mask, line_bits)
                     if write:
                         continue
-            if clock is not None and s.lanes[end + M_TIMED]:
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
                 timed_nc(s, end)
             s.totals[T_NC_WRITES if write else T_NC_READS] += 1
             note(s, rare, k, E_NC_WRITE if write else E_NC_READ, MEMORY, U(r.address[k]))
@@ -316,7 +314,7 @@ def run(
         held, looked = walk(s, rare, ahead, k, base, end, line, write, True, line_bits)
         if rare is not None:
             r.served[k] = (held - base) // P_NUM
-        if clock is not None and s.lanes[end + M_TIMED]:
+        if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
             timed(s, ahead, base, end, held, line, write)
         if ahead is not None and looked:
             prefetch(s, rare, ahead, clock, k, end, line, looked, line_bits, page_bits)

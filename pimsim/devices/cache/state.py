@@ -35,7 +35,8 @@ P_NUM = U(32)
 # Columns of a memory's lane: the core's clock and limits, and then what was counted.
 M_TIMED, M_ISSUE_PS, M_NC_ROW, M_STORE_ROW, M_LIMITED = map(U, range(1, 6))
 (M_NOW, M_END, M_NC_STALL, M_STORE_STALL, M_READS, M_WRITES, M_PREFETCH_READS) = map(U, range(6, 13))
-"""M_LIMITED: the first level with MSHRs, or what is beyond all lanes."""
+"""M_LIMITED: the first level with MSHRs, or what is beyond all lanes. M_STORE_ROW: LAST if stores
+have no limit. M_READS: those of cores."""
 
 LRU, TREE_PLRU, RANDOM, SRRIP = map(U, range(4))
 NON_INCLUSIVE, INCLUSIVE, EXCLUSIVE = map(U, range(3))
