@@ -41,7 +41,7 @@ def match(typing: Any, entries: Any, at: Any, key: Any) -> Any:
     """
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        held = builder.load(_place(context, builder, signature.args, given, LINE), align=64)
+        held = builder.load(_place(context, builder, signature.args, given, LINE), align=4)
         held = builder.and_(held, ir.Constant(LINE, [~3] * 16))
         same = builder.icmp_unsigned("==", held, _all(builder, builder.trunc(given[2], HALF), LINE))
         return builder.zext(builder.bitcast(same, ir.IntType(16)), WORD)
@@ -79,8 +79,8 @@ def _change(context: Any, builder: Any, kinds: Any, given: Any, new: Callable[[A
     place = _place(context, builder, kinds, given, LINE)
     way, number = (_all(builder, builder.trunc(each, HALF), LINE) for each in given[2:])
     here = builder.icmp_unsigned("==", way, ir.Constant(LINE, list(range(16))))
-    held = builder.load(place, align=64)
-    builder.store(builder.select(here, new(held, number), held), place, align=64)
+    held = builder.load(place, align=4)
+    builder.store(builder.select(here, new(held, number), held), place, align=4)
     return context.get_dummy_value()
 
 
