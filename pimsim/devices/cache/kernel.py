@@ -57,7 +57,6 @@ from pimsim.devices.cache.state import (
     P_PREFETCH,
     P_SET,
     P_TAKES,
-    P_WAY_BITS,
     PREFETCHED,
     T_NC_READS,
     T_NC_WRITES,
@@ -67,17 +66,10 @@ from pimsim.devices.cache.state import (
     Run,
     U,
 )
-from pimsim.devices.cache.vector import entry_of, find, lowest, mark_entry, put_entry
+from pimsim.devices.cache.vector import entry_of, look, lowest, mark_entry, put_entry
 
 MEMORY = LAST
 """Cache number of the memory in the log, which is signed: -1."""
-
-
-@inlined
-def look(s: CacheArrays, q: Whole, line: Whole) -> tuple[Whole, Whole]:
-    """The set of a line in a level, and a word whose lowest bit is its way there; 0 if none has it."""
-    at = s.lanes[q + P_SET] + (line & s.lanes[q + P_MASK])
-    return at, find(s.entries, at, s.lanes[q + P_WAY_BITS], (line >> s.lanes[q + P_BITS]) << TWO)
 
 
 @inlined

@@ -1,17 +1,16 @@
-"""Steps of the kernel that Python has no words for, written for the compiler itself."""
+"""Looking into sets and changing them: steps that Python has no words for, written for the compiler."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
+from pimsim.devices.cache.state import P_BITS, P_MASK, P_SET, CacheArrays, U
 
 _intrinsic: Any = intrinsic
 WORD, HALF = ir.IntType(64), ir.IntType(32)
@@ -115,6 +114,7 @@ def lowest(typing: Any, word: Any) -> Any:
 
 
 @inlined
-def find(entries: NDArray[np.uint32], at: Any, way_bits: Any, key: Any) -> Any:
-    """A word whose lowest bit is the way of set `at` that holds `key`; 0 if none does."""
-    return match(entries, at, key) & way_bits
+def look(s: CacheArrays, q: Any, line: Any) -> tuple[Any, Any]:
+    """The set of a line in level `q`, and a word whose lowest bit is its way there; 0 if none has it."""
+    at = s.lanes[q + P_SET] + (line & s.lanes[q + P_MASK])
+    return at, match(s.entries, at, (line >> s.lanes[q + P_BITS]) << U(2))
