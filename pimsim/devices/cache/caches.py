@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,16 @@ import pandas as pd
 
 from pimsim.devices.cache import state as a
 from pimsim.devices.cache.combining import drain
-from pimsim.devices.cache.hierarchy import Hierarchy, Timing, arrays, caches_of, empty, start_clocks
+from pimsim.devices.cache.hierarchy import (
+    Cache,
+    Hierarchy,
+    Timing,
+    arrays,
+    caches_of,
+    empty,
+    sets_of,
+    start_clocks,
+)
 from pimsim.devices.cache.kernel import run
 from pimsim.devices.cache.log import with_room
 from pimsim.devices.spec import CacheSpec
@@ -208,31 +218,32 @@ class Caches:
             raise SpecError(
                 f"addresses of shape {given.shape} and type {given.dtype}; wanted (n,) whole numbers"
             )
-        if given.size and (int(given.max()) >= h.last_address or int(given.min()) < 0):
+        address = np.ascontiguousarray(given, np.int64)
+        if given.size and int(address.view(np.uint64).max()) >= h.last_address:  # negative ones, too
             raise SpecError(
                 f"addresses {int(given.min())}..{int(given.max())}; wanted 0 to {h.last_address - 1} "
                 "(29 bits of tag)"
             )
-        address = np.ascontiguousarray(given, np.int64)
         try:
-            core = np.broadcast_to(np.asarray(cores, np.int16), address.shape)
+            of_cores = np.asarray(cores, np.int16)
+            core = np.ascontiguousarray(np.broadcast_to(of_cores, address.shape))
             write = np.ascontiguousarray(np.broadcast_to(np.asarray(writes, np.bool_), address.shape))
             code = _codes(attributes, address.shape)
             sizes = np.asarray(store_bytes, np.int64)
             np.broadcast_to(sizes, address.shape)
         except ValueError as error:
             raise SpecError(f"{len(address)} accesses: {error}") from None
-        if core.size and (core.min() < 0 or core.max() >= len(h.cores)):
-            raise SpecError(f"cores {core.min()}..{core.max()}; the hierarchy has {len(h.cores)}")
+        if core.size and (of_cores.min() < 0 or of_cores.max() >= len(h.cores)):
+            raise SpecError(f"cores {of_cores.min()}..{of_cores.max()}; the hierarchy has {len(h.cores)}")
         line_bits = h.line_bytes.bit_length() - 1
-        combined = bool((code == a.WRITE_COMBINING).any())
+        combined = bool(code.size) and int(code.max()) == a.WRITE_COMBINING
         stored = np.zeros(len(address), np.int32)
         if combined:
             _check_stores(address, sizes, code, h.line_bytes)
             stored[:] = sizes
         start_clocks(s)
         r = a.Run(
-            core=np.ascontiguousarray(core),
+            core=core,
             address=address,
             write=write,
             attribute=code,
@@ -260,47 +271,44 @@ class Caches:
 
     def _counts(self, accesses: int, log: CacheLog | None) -> CacheCounts:
         s = self._arrays
-        names = [name for name in a.COUNTS if name != "stall_ps"]
-        levels = tuple(
-            LevelCounts(
-                name=cache.spec.name,
-                core=cache.core,
-                stall_ns=int(row[a.N_STALL]) / 1000,
-                **{name: int(row[i]) for i, name in enumerate(names)},
-            )
-            for cache, row in zip(self.caches, s.counts.reshape(-1, int(a.N_NUM)), strict=True)
-        )
+        counts = np.zeros((len(self.caches), len(a.COUNTS)), np.int64)
+        memories = []
+        for core, depth in zip(s.lanes.reshape(len(s.depth), -1), s.depth.tolist(), strict=True):
+            lanes = core[: depth + int(a.P_NUM)].reshape(-1, int(a.P_NUM)).astype(np.int64)
+            counts[lanes[:-1, int(a.P_CACHE)]] += _counted(lanes)
+            memories.append(lanes[-1])
+        memory = np.array(memories)
+        total, own = memory.sum(axis=0).tolist(), s.totals.tolist()
 
         def clocks(column: np.uint64) -> tuple[float, ...] | None:
-            return tuple(int(ps) / 1000 for ps in s.clock[column :: int(a.K_NUM)]) if self.timing else None
+            return tuple(ps / 1000 for ps in memory[:, int(column)].tolist()) if self.timing else None
 
-        total = [int(value) for value in s.totals]
         return CacheCounts(
             accesses=accesses,
             line_bytes=self.hierarchy.line_bytes,
-            levels=levels,
-            memory_reads=total[a.T_READS],
-            memory_writes=total[a.T_WRITES],
-            prefetch_reads=total[a.T_PREFETCH_READS],
-            non_cacheable_reads=total[a.T_NC_READS],
-            non_cacheable_writes=total[a.T_NC_WRITES],
-            combined_stores=total[a.T_WC_STORES],
-            combined_bursts=total[a.T_WC_BURSTS],
-            combined_parts=total[a.T_WC_PARTIAL],
-            time_ns=clocks(a.K_END),
-            nc_stall_ns=clocks(a.K_NC_STALL),
-            store_stall_ns=clocks(a.K_STORE_STALL),
+            levels=tuple(map(_level, self.caches, counts.tolist())),
+            memory_reads=total[int(a.M_READS)] + total[int(a.M_PREFETCH_READS)],
+            memory_writes=total[int(a.M_WRITES)],
+            prefetch_reads=total[int(a.M_PREFETCH_READS)],
+            non_cacheable_reads=own[a.T_NC_READS],
+            non_cacheable_writes=own[a.T_NC_WRITES],
+            combined_stores=own[a.T_WC_STORES],
+            combined_bursts=own[a.T_WC_BURSTS],
+            combined_parts=own[a.T_WC_PARTIAL],
+            time_ns=clocks(a.M_END),
+            nc_stall_ns=clocks(a.M_NC_STALL),
+            store_stall_ns=clocks(a.M_STORE_STALL),
             log=log,
         )
 
     def held(self, cache: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Lines that a cache holds, ascending, as address over line_bytes, and whether each is dirty."""
-        s, spec = self._arrays, self.caches[cache].spec
+        spec = self.caches[cache].spec
         bits = spec.sets.bit_length() - 1
-        first = sum(other.spec.sets * other.spec.ways for other in self.caches[:cache])
-        entries = s.entries[first : first + spec.sets * spec.ways].astype(np.int64).reshape(spec.sets, -1)
+        sets = self._arrays.entries.reshape(-1, a.MOST_WAYS)[sets_of(self.caches, cache)]
+        entries = sets[:, : spec.ways].astype(np.int64)
         lines = ((entries >> 2) << bits) | np.arange(spec.sets)[:, None]
-        full = entries >= 0
+        full = entries != int(a.EMPTY)
         order = np.argsort(lines[full])
         return lines[full][order], ((entries[full] & int(a.DIRTY)) != 0)[order]
 
@@ -309,6 +317,22 @@ class Caches:
         dirty = [lines[flags] for lines, flags in (self.held(i) for i in range(len(self.caches)))]
         empty(self._arrays, self.caches)
         return len(np.unique(np.concatenate(dirty)))
+
+
+def _counted(lanes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(levels, COUNTS) of a core from its lanes, the last of them its memory's."""
+    held = lanes[:-1, int(a.N_ENDED) : int(a.N_STALL) + 1].copy()
+    ended = lanes[:, int(a.N_ENDED)] - lanes[:, int(a.N_BEGUN)]
+    held[:, a.COUNTS.index("misses")] = ended[:0:-1].cumsum()[::-1]
+    evictions = a.COUNTS.index("evictions")
+    held[:, evictions] = held[:, a.COUNTS.index("fills")] - held[:, evictions]
+    return held
+
+
+def _level(cache: Cache, row: Sequence[int]) -> LevelCounts:
+    named: dict[str, Any] = dict(zip(a.COUNTS, row, strict=True))
+    stall_ns = named.pop("stall_ps") / 1000
+    return LevelCounts(name=cache.spec.name, core=cache.core, stall_ns=stall_ns, **named)
 
 
 def _log(s: a.CacheArrays, served: npt.NDArray[np.int8]) -> CacheLog:

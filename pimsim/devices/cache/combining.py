@@ -32,10 +32,10 @@ def _send(s: CacheArrays, k: Whole, at: Whole, end: Whole, line_bits: Whole) -> 
     s.totals[T_WC_BURSTS if whole else T_WC_PARTIAL] += 1
     note(s, True, k, E_BURST if whole else E_PART, LAST, s.wc_line[at] << line_bits)
     at += ONE
-    while at != end:
+    while at != end and s.wc_line[at] != LAST:
         s.wc_line[at - ONE], s.wc_mask[at - ONE] = s.wc_line[at], s.wc_mask[at]
         at += ONE
-    s.wc_line[end - ONE] = LAST
+    s.wc_line[at - ONE] = LAST
 
 
 @inlined

@@ -137,26 +137,27 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     cores = len(hierarchy.cores)
     deepest = max(map(len, hierarchy.cores)) + len(hierarchy.shared)
     paths = [[i for i, cache in enumerate(caches) if cache.core in (core, -1)] for core in range(cores)]
-    par = np.zeros((cores, deepest, int(a.P_NUM)), np.uint64)
-    lane_of = np.arange(0, par.size, int(a.P_NUM)).reshape(cores, deepest)
+    lanes = np.zeros((cores, deepest + 1, int(a.P_NUM)), np.uint64)
+    lane_of = np.arange(0, lanes.size, int(a.P_NUM)).reshape(cores, deepest + 1)
     inner: list[int] = []
     rows: list[list[int]] = []
-    entries = sets = 0
+    sets = 0
     for number, cache in enumerate(caches):
         spec = cache.spec
         policy = U(CACHE_POLICIES.index(spec.policy))
         of_policy = 4 * (spec.ways - 1) if policy == a.LRU else 0x55555555 & ((1 << 2 * spec.ways) - 1)
+        exclusive = spec.inclusion == "exclusive"
         rows.append(
             [
-                number, spec.sets.bit_length() - 1, spec.sets - 1, entries, sets, spec.ways,
-                (1 << spec.ways) - 1, of_policy, int(policy), CACHE_INCLUSIONS.index(spec.inclusion),
-                spec.write == "back", spec.write_allocate and spec.inclusion != "exclusive", False,
-                CACHE_PREFETCHERS.index(spec.prefetch), spec.prefetch_degree, round(spec.hit_ns * 1000),
-                len(inner),
+                round(spec.hit_ns * 1000), spec.sets - 1, spec.sets.bit_length() - 1, sets,
+                (1 << spec.ways) - 1, int(policy), of_policy, spec.ways, number,
+                CACHE_INCLUSIONS.index(spec.inclusion), spec.write == "back",
+                spec.write_allocate and not exclusive, spec.write_allocate or exclusive, False,
+                CACHE_PREFETCHERS.index(spec.prefetch), spec.prefetch_degree, len(inner),
+                number * int(a.R_NUM),
             ]
         )  # fmt: skip
-        entries += spec.sets * spec.ways
-        sets += spec.sets
+        sets += spec.sets + a.SKEW
         inside = {
             path[level]: int(lane_of[core, level])
             for core, path in enumerate(paths)
@@ -164,10 +165,20 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
             for level in range(path.index(number))
         }
         inner += [*(lane for _, lane in sorted(inside.items())), int(a.LAST)]
-    for core, path in enumerate(paths):
-        par[core, : len(path), : len(rows[0])] = [rows[i] for i in path]
-    par[:, :-1, int(a.P_CLEAN_ON)] = par[:, 1:, int(a.P_INCLUSION)] == a.EXCLUSIVE
     timed = timing or Timing()
+    for core, path in enumerate(paths):
+        lanes[core, : len(path), : len(rows[0])] = [rows[i] for i in path]
+        memory = lanes[core, len(path)]
+        memory[int(a.P_HIT_PS)] = round(timed.memory_ns * 1000)
+        memory[int(a.M_TIMED)] = timing is not None
+        memory[int(a.M_ISSUE_PS)] = round(timed.issue_ns * 1000)
+        memory[int(a.M_NC_ROW)] = (len(caches) + core) * int(a.R_NUM)
+        stores = (len(caches) + cores + core) * int(a.R_NUM)
+        memory[int(a.M_STORE_ROW)] = stores if timed.store_buffer else a.LAST
+        limited = [lane_of[core, level] for level, i in enumerate(path) if caches[i].spec.mshrs]
+        memory[int(a.M_LIMITED)] = min(limited, default=lanes.size)
+        clean_on = lanes[core, 1 : len(path), int(a.P_INCLUSION)] == a.EXCLUSIVE
+        lanes[core, : len(path) - 1, int(a.P_CLEAN_ON)] = clean_on
     slots = np.array(
         [cache.spec.mshrs for cache in caches]
         + [timed.nc_outstanding] * cores
@@ -177,12 +188,11 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
     places = int(rows_of_slots[-1, int(a.R_END)] + a.SLOTS_AT_ONCE)
     rng = (np.arange(len(caches), dtype=np.int64) + 1) * 2654435761 + seed * 40503 + 1
     held = a.CacheArrays(
-        par=par.ravel(),
-        depth=np.array([len(path) for path in paths], np.uint64),
-        entries=_aligned(entries + a.SPARE_ENTRIES, np.int32),
+        lanes=lanes.ravel(),
+        depth=np.array([len(path) * int(a.P_NUM) for path in paths], np.uint64),
+        entries=_aligned(sets * a.MOST_WAYS, np.uint32),
         order=np.zeros(sets, np.uint64),
         rng=np.maximum(rng & 0xFFFFFFFF, 1).astype(np.uint64),
-        counts=np.zeros(len(caches) * int(a.N_NUM), np.int64),
         totals=np.zeros(a.T_NUM, np.int64),
         log_access=np.zeros(0, np.int64),
         log_event=np.zeros(0, np.int8),
@@ -194,16 +204,11 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
         slot_line=_aligned(places, np.uint64),
         slot_ready=np.zeros(places, np.uint64),
         slot_id=np.zeros(places, np.uint64),
-        latest=np.zeros(1 << int(a.BUCKET_BITS), np.uint64),
-        clock=np.zeros(cores * int(a.K_NUM), np.uint64),
-        timing=np.array(
-            [timing is not None, round(timed.issue_ns * 1000), round(timed.memory_ns * 1000)], np.uint64
-        ),
+        buckets=np.zeros(int(a.B_NUM) << int(a.BUCKET_BITS), np.uint64),
         wc_line=np.full(cores * hierarchy.combining_buffers, a.LAST, np.uint64),
         wc_mask=np.zeros(cores * hierarchy.combining_buffers, np.uint64),
         work=np.zeros((2 * deepest + 2) * 2, np.uint64),
         lookups=np.zeros((4 * deepest + 4) * 2, np.uint64),
-        ahead=np.zeros((4 * deepest + 4) * 16 * 2, np.uint64),
     )
     empty(held, caches)
     start_clocks(held)
@@ -211,31 +216,39 @@ def arrays(hierarchy: Hierarchy, timing: Timing | None, seed: int) -> a.CacheArr
 
 
 def _aligned(length: int, kind: type[Number]) -> NDArray[Number]:
-    """Zeros from a line of the machine's own caches on, so that few lines are read of what lies together."""
+    """Zeros from a line of the machine's own caches on."""
     size = np.dtype(kind).itemsize
     held = np.zeros(length + 64 // size, kind)
     first = -held.ctypes.data % 64 // size
     return held[first : first + length]
 
 
+def sets_of(caches: Sequence[Cache], number: int) -> slice:
+    """The sets of a cache."""
+    first = sum(other.spec.sets + a.SKEW for other in caches[:number])
+    return slice(first, first + caches[number].spec.sets)
+
+
 def empty(s: a.CacheArrays, caches: Sequence[Cache]) -> None:
     """Take every line out of the caches."""
-    s.entries[:], s.order[:] = -1, 0
-    first = 0
-    for cache in caches:
+    s.entries[:], s.order[:] = a.EMPTY, 0
+    for number, cache in enumerate(caches):
         if cache.spec.policy == "lru":
-            s.order[first : first + cache.spec.sets] = a.IDENTITY
-        first += cache.spec.sets
+            s.order[sets_of(caches, number)] = a.IDENTITY
 
 
 def start_clocks(s: a.CacheArrays) -> None:
     """No time has passed, nothing was counted, and no line is on its way."""
-    s.counts[:], s.totals[:], s.clock[:] = 0, 0, 0
-    s.slot_line[:], s.slot_ready[:], s.latest[:] = a.LAST, 0, 0
-    rows = s.rows.reshape(-1, int(a.R_NUM))
-    for row in rows:
+    s.totals[:], s.slot_line[:], s.slot_ready[:], s.buckets[:] = 0, a.LAST, 0, 0
+    cores = len(s.depth)
+    for core, depth in zip(s.lanes.reshape(cores, -1), s.depth.tolist(), strict=True):
+        core[:depth].reshape(-1, int(a.P_NUM))[:, int(a.N_ENDED) :] = 0
+        core[depth + int(a.M_NOW) : depth + int(a.P_NUM)] = 0
+    for row in s.rows.reshape(-1, int(a.R_NUM)):
         first, end = int(row[int(a.R_FIRST)]), int(row[int(a.R_END)])
-        row[int(a.R_HEAD)] = first if first < end else a.NO_LIMIT
+        limited = first < end
+        row[int(a.R_HEAD)] = first if limited else a.NO_LIMIT
+        row[int(a.R_FREE)], row[int(a.R_LATEST)] = 0, 0 if limited else a.LAST
         s.slot_id[first:end] = np.arange(end - first)
 
 

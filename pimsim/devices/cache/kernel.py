@@ -1,18 +1,16 @@
 """The compiled walk of accesses through a hierarchy; the rules are in `pimsim.devices.cache`.
 
-Levels are known by where their parameters begin in `par` (a lane), first level first; `base` and `end` are
-the first lane of the core and the first one after its last. Numbers are unsigned and of 64 bits.
+Levels are known by where their lanes begin in `lanes`, first level first; `base` and `end` are the first lane
+of the core and that of its memory, after its last level. Numbers are unsigned and of 64 bits.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from pimsim.compiled import compiled, inlined
 from pimsim.devices.cache.combining import combine, written
 from pimsim.devices.cache.flight import timed, timed_free, timed_nc, timed_prefetch
 from pimsim.devices.cache.log import Switch, note
-from pimsim.devices.cache.prefetch import next_lines
+from pimsim.devices.cache.prefetch import step_of
 from pimsim.devices.cache.replace import ONE, TWO, Whole, remove, room, touch
 from pimsim.devices.cache.state import (
     CACHEABLE,
@@ -26,18 +24,22 @@ from pimsim.devices.cache.state import (
     E_PREFETCH,
     E_READ,
     E_WRITE,
+    EMPTY,
     EXCLUSIVE,
     INCLUSIVE,
     LAST,
+    M_PREFETCH_READS,
+    M_READS,
+    M_TIMED,
+    M_WRITES,
     MARGIN,
+    N_BEGUN,
     N_DROPPED,
-    N_EVICTIONS,
+    N_ENDED,
     N_FILLS,
-    N_HITS,
+    N_IN_EMPTY,
     N_INVALIDATED,
-    N_MISSES,
     N_MOVES,
-    N_NUM,
     N_PREFETCHES,
     N_UNUSED,
     N_USEFUL,
@@ -46,30 +48,25 @@ from pimsim.devices.cache.state import (
     P_BITS,
     P_CACHE,
     P_CLEAN_ON,
+    P_DEGREE,
     P_FILLS,
-    P_FIRST,
     P_INCLUSION,
     P_INNER,
     P_MASK,
     P_NUM,
     P_PREFETCH,
     P_SET,
-    P_WAY_BITS,
-    P_WAYS,
+    P_TAKES,
     PREFETCHED,
-    Q_ON,
     T_NC_READS,
     T_NC_WRITES,
-    T_PREFETCH_READS,
-    T_READS,
     T_USED,
-    T_WRITES,
     WRITE_COMBINING,
     CacheArrays,
     Run,
     U,
 )
-from pimsim.devices.cache.vector import find, lowest
+from pimsim.devices.cache.vector import entry_of, look, lowest, mark_entry, put_entry
 
 MEMORY = LAST
 """Cache number of the memory in the log, which is signed: -1."""
@@ -83,18 +80,16 @@ def invalidate(
     dirty = U(0)
     q = s.inner[c]
     while q != LAST:
-        bits, row = s.par[q + P_BITS], line & s.par[q + P_MASK]
-        first = s.par[q + P_FIRST] + row * s.par[q + P_WAYS]
-        found = find(s.entries, first, s.par[q + P_WAY_BITS], (line >> bits) << TWO)
+        at, found = look(s, q, line)
         if found:
-            way, inner = lowest(found), s.par[q + P_CACHE]
-            entry = U(s.entries[first + way])
+            way = lowest(found)
+            entry = entry_of(s.entries, at, way)
             dirty |= entry & DIRTY
-            s.counts[inner * N_NUM + N_INVALIDATED] += 1
-            if ahead is not None and entry & PREFETCHED:
-                s.counts[inner * N_NUM + N_UNUSED] += 1
-            remove(s, q, first, s.par[q + P_SET] + row, way)
-            note(s, rare, k, E_INVALIDATE, inner, line << line_bits)
+            s.lanes[q + N_INVALIDATED] += ONE
+            if ahead is not None:
+                s.lanes[q + N_UNUSED] += (entry & PREFETCHED) >> ONE
+            remove(s, q, at, way)
+            note(s, rare, k, E_INVALIDATE, s.lanes[q + P_CACHE], line << line_bits)
         c += ONE
         q = s.inner[c]
     return dirty
@@ -113,62 +108,61 @@ def fill(
     line_bits: Whole,
 ) -> None:
     """Put a line into a level that lacks it; victims move outwards until none is left."""
-    waiting, forced = U(0), True
+    waiting = U(0)
     while True:
-        onward = False
-        if q == end:  # only dirty lines come this far
-            s.totals[T_WRITES] += 1
-            note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
+        row, bits = line & s.lanes[q + P_MASK], s.lanes[q + P_BITS]
+        at = s.lanes[q + P_SET] + row
+        entry = ((line >> bits) << TWO) | flags
+        s.lanes[q + N_FILLS] += ONE
+        if flags & DIRTY and not s.lanes[q + P_BACK]:
+            entry ^= DIRTY
+            s.work[TWO * waiting], s.work[TWO * waiting + ONE] = q, line
+            waiting += ONE
+        way = room(s, q, at)
+        old = entry_of(s.entries, at, way)
+        put_entry(s.entries, at, way, entry)
+        onward = False  # whether a victim, or a store that a level passes on, comes to the next level
+        if old == EMPTY:
+            s.lanes[q + N_IN_EMPTY] += ONE
         else:
-            bits, row = s.par[q + P_BITS], line & s.par[q + P_MASK]
-            first, at = s.par[q + P_FIRST] + row * s.par[q + P_WAYS], s.par[q + P_SET] + row
-            key, found = (line >> bits) << TWO, U(0)
-            if not forced:
-                found = find(s.entries, first, s.par[q + P_WAY_BITS], key)
+            if ahead is not None:
+                s.lanes[q + N_UNUSED] += (old & PREFETCHED) >> ONE  # without a branch: nobody can guess it
+            line, flags = ((old >> TWO) << bits) | row, old & DIRTY
+            if s.lanes[q + P_INCLUSION] == INCLUSIVE:
+                flags |= invalidate(s, rare, ahead, k, s.lanes[q + P_INNER], line, line_bits)
+            if flags:
+                s.lanes[q + N_WRITE_BACKS] += ONE
+                onward = True
+            else:
+                onward = s.lanes[q + P_CLEAN_ON] != U(0)
+            note(
+                s, rare, k, E_EVICT_DIRTY if flags else E_EVICT_CLEAN, s.lanes[q + P_CACHE], line << line_bits
+            )
+        while True:
+            if not onward:
+                if not waiting:
+                    return
+                waiting -= ONE
+                q, line, flags = s.work[TWO * waiting], s.work[TWO * waiting + ONE], DIRTY
+            q += P_NUM
+            onward = False
+            if q == end:  # only dirty lines come this far
+                s.lanes[q + M_WRITES] += ONE
+                note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
+                continue
+            at, found = look(s, q, line)
             if found:
                 way = lowest(found)
                 if flags & DIRTY:
-                    if s.par[q + P_BACK]:
-                        s.entries[first + way] |= np.int32(DIRTY)
+                    if s.lanes[q + P_BACK]:
+                        mark_entry(s.entries, at, way, DIRTY)
                     else:
                         onward = True
                 touch(s, q, at, way)
-            elif forced or s.par[q + P_FILLS] or s.par[q + P_INCLUSION] == EXCLUSIVE:
-                cache = s.par[q + P_CACHE]
-                c = cache * N_NUM
-                s.counts[c + N_FILLS] += 1
-                key |= flags
-                if flags & DIRTY and not s.par[q + P_BACK]:
-                    key ^= DIRTY
-                    s.work[TWO * waiting], s.work[TWO * waiting + ONE] = q + P_NUM, line
-                    waiting += ONE
-                place = first + room(s, q, first, at)
-                left = s.entries[place]
-                s.entries[place] = key
-                if left >= 0:
-                    old = U(left)
-                    s.counts[c + N_EVICTIONS] += 1
-                    if ahead is not None and old & PREFETCHED:
-                        s.counts[c + N_UNUSED] += 1
-                    line, flags = ((old >> TWO) << bits) | row, old & DIRTY
-                    if s.par[q + P_INCLUSION] == INCLUSIVE:
-                        flags |= invalidate(s, rare, ahead, k, s.par[q + P_INNER], line, line_bits)
-                    if flags:
-                        s.counts[c + N_WRITE_BACKS] += 1
-                        onward = True
-                    else:
-                        onward = s.par[q + P_CLEAN_ON] != U(0)
-                    note(s, rare, k, E_EVICT_DIRTY if flags else E_EVICT_CLEAN, cache, line << line_bits)
+            elif s.lanes[q + P_TAKES]:
+                break
             else:
                 onward = True
-        if onward:
-            q += P_NUM
-        elif waiting:
-            waiting -= ONE
-            q, line, flags = s.work[TWO * waiting], s.work[TWO * waiting + ONE], DIRTY
-        else:
-            return
-        forced = False
 
 
 @inlined
@@ -187,88 +181,93 @@ def walk(
         if not demand:
             h += P_NUM
         while h != end:
-            bits, row, c = s.par[h + P_BITS], line & s.par[h + P_MASK], s.par[h + P_CACHE] * N_NUM
-            first, at = s.par[h + P_FIRST] + row * s.par[h + P_WAYS], s.par[h + P_SET] + row
-            found = find(s.entries, first, s.par[h + P_WAY_BITS], (line >> bits) << TWO)
+            at, found = look(s, h, line)
             if found:
                 way = lowest(found)
-                entry = U(s.entries[first + way])
-                if demand:
-                    s.counts[c + N_HITS] += 1
-                    if ahead is not None:
-                        if s.par[h + P_PREFETCH]:
-                            s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, (entry >> ONE) & ONE
-                            looked += ONE
-                        if entry & PREFETCHED:
-                            s.counts[c + N_USEFUL] += 1
-                            entry ^= PREFETCHED
-                            s.entries[first + way] = entry
-                if h != level and s.par[h + P_INCLUSION] == EXCLUSIVE:
-                    remove(s, h, first, at, way)
-                    s.counts[c + N_MOVES] += 1
-                    note(s, rare, k, E_MOVE, s.par[h + P_CACHE], line << line_bits)
+                entry = entry_of(s.entries, at, way)
+                if ahead is not None and demand:
+                    if s.lanes[h + P_PREFETCH]:
+                        s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, (entry >> ONE) & ONE
+                        looked += ONE
+                    if entry & PREFETCHED:
+                        s.lanes[h + N_USEFUL] += ONE
+                        entry ^= PREFETCHED
+                        put_entry(s.entries, at, way, entry)
+                if h != level and s.lanes[h + P_INCLUSION] == EXCLUSIVE:
+                    remove(s, h, at, way)
+                    s.lanes[h + N_MOVES] += ONE
+                    note(s, rare, k, E_MOVE, s.lanes[h + P_CACHE], line << line_bits)
                     flags = entry & DIRTY
                 else:
-                    if write and h == level and s.par[h + P_BACK]:
-                        s.entries[first + way] = entry | DIRTY
+                    if write and h == level and s.lanes[h + P_BACK]:
+                        mark_entry(s.entries, at, way, DIRTY)
                     touch(s, h, at, way)
                 break
             if demand:
-                s.counts[c + N_MISSES] += 1
-                if ahead is not None and s.par[h + P_PREFETCH]:
+                if ahead is not None and s.lanes[h + P_PREFETCH]:
                     s.lookups[TWO * looked], s.lookups[TWO * looked + ONE] = h, ONE
                     looked += ONE
+                if write and not s.lanes[h + P_FILLS] and h == level:
+                    level += P_NUM  # the store passes by
             h += P_NUM
-            if write and h == level + P_NUM and not s.par[level + P_FILLS]:
-                level = h  # the store passes by
+        if demand:
+            s.lanes[h + N_ENDED] += ONE
         if held == LAST:
             held = h
         if h == end:
             if level == end:
-                s.totals[T_WRITES] += 1
+                s.lanes[end + M_WRITES] += ONE
                 note(s, rare, k, E_WRITE, MEMORY, line << line_bits)
                 break
-            s.totals[T_READS] += 1
-            if not demand:
-                s.totals[T_PREFETCH_READS] += 1
+            s.lanes[end + (M_READS if demand else M_PREFETCH_READS)] += ONE
             note(s, rare, k, E_READ, MEMORY, line << line_bits)
+        own = PREFETCHED
+        if demand:
+            own = DIRTY if write and s.lanes[level + P_BACK] else U(0)
         while h != level:
             h -= P_NUM
-            if h != level:
-                if s.par[h + P_INCLUSION] == EXCLUSIVE:
-                    continue
-            elif not demand:
-                flags |= PREFETCHED
-            elif write and s.par[h + P_BACK]:
-                flags |= DIRTY
+            if h == level:
+                flags |= own
+            elif s.lanes[h + P_INCLUSION] == EXCLUSIVE:
+                continue
             fill(s, rare, ahead, k, end, h, line, flags, line_bits)
             flags = U(0)
-        if not write or s.par[level + P_BACK]:
+        if not write or s.lanes[level + P_BACK]:
             break
         level += P_NUM
+        s.lanes[level + N_BEGUN] += ONE
     return held, looked
 
 
 @inlined
 def prefetch(
-    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, core: Whole, end: Whole,
-    line: Whole, looked: Whole, line_bits: Whole, page_bits: Whole,
+    s: CacheArrays, rare: Switch, ahead: Switch, clock: Switch, k: Whole, end: Whole, line: Whole,
+    looked: Whole, line_bits: Whole, page_bits: Whole,
 ) -> None:  # fmt: skip
     """Bring in what the prefetchers ask for after an access that looked at their levels."""
-    for i in range(next_lines(s, line, looked, page_bits - line_bits)):
-        q, target = s.ahead[TWO * i], s.ahead[TWO * i + ONE]
-        row, cache = target & s.par[q + P_MASK], s.par[q + P_CACHE]
-        first = s.par[q + P_FIRST] + row * s.par[q + P_WAYS]
-        if find(s.entries, first, s.par[q + P_WAY_BITS], (target >> s.par[q + P_BITS]) << TWO):
+    page_shift = page_bits - line_bits
+    i = U(0)
+    while i != looked:
+        q, missed = s.lookups[TWO * i], s.lookups[TWO * i + ONE]
+        i += ONE
+        step = step_of(s, q, line, missed, page_shift)
+        if not step:
             continue
-        if clock is not None and s.timing[Q_ON] and not timed_free(s, core, cache):
-            s.counts[cache * N_NUM + N_DROPPED] += 1
-            continue
-        s.counts[cache * N_NUM + N_PREFETCHES] += 1
-        note(s, rare, k, E_PREFETCH, cache, target << line_bits)
-        held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
-        if clock is not None and s.timing[Q_ON]:
-            timed_prefetch(s, core, q, end, held, target)
+        target, last = line, line + step * s.lanes[q + P_DEGREE]
+        while target != last:
+            target += step
+            if target >> page_shift != line >> page_shift:
+                break  # so are all after it
+            if look(s, q, target)[1]:
+                continue
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]) and not timed_free(s, q, end):
+                s.lanes[q + N_DROPPED] += ONE
+                continue
+            s.lanes[q + N_PREFETCHES] += ONE
+            note(s, rare, k, E_PREFETCH, s.lanes[q + P_CACHE], target << line_bits)
+            held, _ = walk(s, rare, ahead, k, q, end, target, False, False, line_bits)
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
+                timed_prefetch(s, q, end, held, target)
 
 
 @compiled
@@ -279,18 +278,18 @@ def run(
     """Accesses from `begin` on; where it stopped: at the end, or before the log is full.
 
     A switch is True, or None to make a shorter compiled function, which lacks something. rare: the log and
-    write combining. ahead: prefetchers. clock: the time model, which `timing` can still have off.
+    write combining. ahead: prefetchers. clock: the time model, which lanes can still have off if `rare`.
     """
-    n, lanes = U(len(r.address)), U(len(s.par)) // U(len(s.depth))
+    n, lanes = U(len(r.address)), U(len(s.lanes)) // U(len(s.depth))
     for k in range(begin, n):
         if rare is not None and len(s.log_access) and s.totals[T_USED] + MARGIN > len(s.log_access):
             return k
         core, write, line = U(r.core[k]), r.write[k], U(r.address[k]) >> line_bits
         base = core * lanes
-        end = base + s.depth[core] * P_NUM
+        end = base + s.depth[core]
         if r.attribute[k] != CACHEABLE:
             if rare is not None:
-                r.served[k] = s.depth[core]
+                r.served[k] = s.depth[core] // P_NUM
                 if r.attribute[k] == WRITE_COMBINING:
                     mask = U(0)
                     if write:
@@ -299,16 +298,16 @@ def run(
                     combine(s, k, core, line, mask, line_bits)
                     if write:
                         continue
-            if clock is not None and s.timing[Q_ON]:
-                timed_nc(s, core)
+            if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
+                timed_nc(s, end)
             s.totals[T_NC_WRITES if write else T_NC_READS] += 1
             note(s, rare, k, E_NC_WRITE if write else E_NC_READ, MEMORY, U(r.address[k]))
             continue
         held, looked = walk(s, rare, ahead, k, base, end, line, write, True, line_bits)
         if rare is not None:
             r.served[k] = (held - base) // P_NUM
-        if clock is not None and s.timing[Q_ON]:
-            timed(s, core, base, end, held, line, write)
+        if clock is not None and (rare is None or s.lanes[end + M_TIMED]):
+            timed(s, ahead, base, end, held, line, write)
         if ahead is not None and looked:
-            prefetch(s, rare, ahead, clock, k, core, end, line, looked, line_bits, page_bits)
+            prefetch(s, rare, ahead, clock, k, end, line, looked, line_bits, page_bits)
     return n

@@ -1,7 +1,6 @@
 """Replacement, compiled: who is most recent in a set, and who leaves a full one.
 
-q: where the level's parameters begin in `par`. first: index of the set's first entry. at: index of its word
-in `order`.
+q: where the level's lane begins. at: number of the set.
 """
 
 from __future__ import annotations
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 
 from pimsim.compiled import inlined
 from pimsim.devices.cache.state import (
+    EMPTY,
     LRU,
+    NO_TAG,
     P_CACHE,
     P_OF_POLICY,
     P_POLICY,
@@ -25,13 +26,11 @@ from pimsim.devices.cache.state import (
     CacheArrays,
     U,
 )
-from pimsim.devices.cache.vector import lowest, match
+from pimsim.devices.cache.vector import lowest, match, put_entry
 
 Whole = Any  # an unsigned number of 64 bits
 ONE, TWO, THREE, FOUR, FIFTEEN = U(1), U(2), U(3), U(4), U(15)
 ONES, EIGHTS = U(0x1111111111111111), U(0x8888888888888888)
-EMPTY = U(2**32 - 4)
-"""An empty entry without its flags."""
 FULL = U(1 << 63)
 
 
@@ -66,13 +65,13 @@ def up_to(word: Whole, way: Whole) -> Whole:
 @inlined
 def touch(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
     """`way` was used."""
-    policy, word = s.par[q + P_POLICY], s.order[at]
+    policy, word = s.lanes[q + P_POLICY], s.order[at]
     if policy == LRU:
         if word & FIFTEEN != way:
             moved = up_to(word, way)
             s.order[at] = (word & ~moved) | ((word << FOUR) & moved) | way
     elif policy == TREE_PLRU:
-        s.order[at] = away(word, s.par[q + P_WAYS], way)
+        s.order[at] = away(word, s.lanes[q + P_WAYS], way)
     elif policy == SRRIP:
         s.order[at] = word & ~(THREE << (TWO * way))
 
@@ -84,22 +83,22 @@ def away(word: Whole, ways: Whole, way: Whole) -> Any:
 
 
 @inlined
-def room(s: CacheArrays, q: Whole, first: Whole, at: Whole) -> Whole:
+def room(s: CacheArrays, q: Whole, at: Whole) -> Whole:
     """The way that a new entry takes: an empty one, or else the victim; it counts as entered."""
-    policy: Whole = s.par[q + P_POLICY]
+    policy: Whole = s.lanes[q + P_POLICY]
     word: Whole = s.order[at]
     if policy == LRU:
-        way = (word >> s.par[q + P_OF_POLICY]) & FIFTEEN
+        way = (word >> s.lanes[q + P_OF_POLICY]) & FIFTEEN
         s.order[at] = (word << FOUR) | way
         return way
     empty = U(0)
     if word < FULL:
-        empty = match(s.entries, first, EMPTY) & s.par[q + P_WAY_BITS]
+        empty = match(s.entries, at, NO_TAG) & s.lanes[q + P_WAY_BITS]
         way = lowest(empty)
         if empty & (empty - ONE) == U(0):
             word |= FULL
     full = empty == U(0)
-    ways = s.par[q + P_WAYS]
+    ways = s.lanes[q + P_WAYS]
     if policy == TREE_PLRU:
         if full:
             node = ONE
@@ -109,15 +108,15 @@ def room(s: CacheArrays, q: Whole, first: Whole, at: Whole) -> Whole:
         word = away(word, ways, way)
     elif policy == RANDOM:
         if full:
-            x = s.rng[s.par[q + P_CACHE]]
+            x = s.rng[s.lanes[q + P_CACHE]]
             x ^= (x << U(13)) & U(0xFFFFFFFF)
             x ^= x >> U(17)
             x ^= (x << U(5)) & U(0xFFFFFFFF)
-            s.rng[s.par[q + P_CACHE]] = x
+            s.rng[s.lanes[q + P_CACHE]] = x
             way = x % ways if ways & (ways - ONE) else x & (ways - ONE)
     else:  # SRRIP: all age until one is at 3
         if full:
-            lows = s.par[q + P_OF_POLICY]
+            lows = s.lanes[q + P_OF_POLICY]
             high = word >> ONE
             up = TWO if word & lows else THREE
             if high & lows:
@@ -130,12 +129,12 @@ def room(s: CacheArrays, q: Whole, first: Whole, at: Whole) -> Whole:
 
 
 @inlined
-def remove(s: CacheArrays, q: Whole, first: Whole, at: Whole, way: Whole) -> None:
+def remove(s: CacheArrays, q: Whole, at: Whole, way: Whole) -> None:
     """`way` is empty from now on; in LRU order it goes behind all others."""
-    s.entries[first + way] = -1
+    put_entry(s.entries, at, way, EMPTY)
     word = s.order[at]
-    if s.par[q + P_POLICY] == LRU:
-        before, last = up_to(word, way) >> FOUR, s.par[q + P_OF_POLICY]
+    if s.lanes[q + P_POLICY] == LRU:
+        before, last = up_to(word, way) >> FOUR, s.lanes[q + P_OF_POLICY]
         word = (word & before) | ((word >> FOUR) & ~before)
         s.order[at] = (word & ~(FIFTEEN << last)) | (way << last)
     else:
