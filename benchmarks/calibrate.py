@@ -10,21 +10,23 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from experiments.pim_sherpa.copy_cost import PAPER_DDB_COPY_S, PAPER_OWR_COPY_S, rearrangement_s
 from experiments.pim_sherpa.setting import (
+    COPY_SHARE,
     CRITICAL,
     CRITICAL_PERCENT,
     HIDDEN,
     HIDDEN_PERCENT,
     MODELS,
+    RATE_SHARE,
     excess_percent,
     machine,
     seconds,
+    with_constants,
 )
 from experiments.pim_sherpa.ttft import OWR_3B_192_TOKENS_PER_S, OWR_MINUS_FACIL_S
 from pimsim.run import copy_only_run
@@ -34,12 +36,10 @@ STEPS = {"path_ns": 1.0, "create_us": 2.0, "gemm_efficiency": 0.005, "gemm_fill_
 CORES = ("gemm_efficiency", "gemm_fill_rows")
 
 
-def with_constants(system: System, values: dict[str, float]) -> System:
-    """The machine with these constants; those of cores are the same on all cores."""
-    of_cores = {name: values[name] for name in values if name in CORES}
-    of_cpu = {name: values[name] for name in values if name not in CORES}
-    cores = tuple(replace(core, **of_cores) for core in system.cpu.cores)
-    return replace(system, cpu=replace(system.cpu, cores=cores, **of_cpu))
+def moved_to(system: System, values: dict[str, float]) -> System:
+    """The machine with these values of the constants in `STEPS`."""
+    cores = {name: value for name, value in values.items() if name in CORES}
+    return with_constants(system, cores=cores, **{n: v for n, v in values.items() if n not in CORES})
 
 
 def margins(system: System) -> dict[str, tuple[float, float]]:
@@ -57,15 +57,15 @@ def margins(system: System) -> dict[str, tuple[float, float]]:
         found[f"{name} (%)"] = value, min(value - low, high - value) / (HIDDEN_PERCENT[1] / 2)
 
     rate = 192 / seconds("llama-3.2-3b", "online-rearrangement", 192, system)
-    near("3B, rearrangement, prompt 192 (tokens/s)", rate, OWR_3B_192_TOKENS_PER_S, 0.1)
+    near("3B, rearrangement, prompt 192 (tokens/s)", rate, OWR_3B_192_TOKENS_PER_S, RATE_SHARE)
     for model in MODELS:
         rearranged = {p: seconds(model, "online-rearrangement", p, system) for p in (32, 64)}
         apart = rearranged[64] - seconds(model, "facil", 64, system)
-        near(f"{model}: rearrangement minus FACIL (s)", apart, OWR_MINUS_FACIL_S[model], 0.1)
+        near(f"{model}: rearrangement minus FACIL (s)", apart, OWR_MINUS_FACIL_S[model], RATE_SHARE)
         copies = copy_only_run(model, 64, system)
-        near(f"{model}: copies of double buffering (s)", copies, PAPER_DDB_COPY_S[model], 0.15)
+        near(f"{model}: copies of double buffering (s)", copies, PAPER_DDB_COPY_S[model], COPY_SHARE)
         made = rearrangement_s(model, system)
-        near(f"{model}: copies of rearrangement (s)", made, PAPER_OWR_COPY_S[model], 0.15)
+        near(f"{model}: copies of rearrangement (s)", made, PAPER_OWR_COPY_S[model], COPY_SHARE)
         for prompt in CRITICAL:
             percent(
                 f"{model}: over FACIL at {prompt}", excess_percent(model, prompt, system), *CRITICAL_PERCENT
@@ -101,14 +101,14 @@ def main() -> None:
         for name, step in STEPS.items():
             for move in (step, -step):
                 moved = {**values, name: max(0, round(values[name] + move, 6))}
-                tried[name, move] = smallest(with_constants(base, moved)), moved
+                tried[name, move] = smallest(moved_to(base, moved)), moved
         margin, moved = max(tried.values(), key=lambda found: found[0])
         if margin <= best:
             break
         best, values = margin, moved
         print(f"round {number + 1}: {values}, smallest margin {best:.3f}", flush=True)
     print(f"constants: {values}")
-    for name, (value, margin) in margins(with_constants(base, values)).items():
+    for name, (value, margin) in margins(moved_to(base, values)).items():
         print(f"{name:50} {value:8.3f}   margin {margin:6.3f}")
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.calibrate import margins, with_constants
+from benchmarks.calibrate import margins
 from experiments.pim_sherpa import EXPERIMENTS, sensitivity
-from experiments.pim_sherpa.setting import excess_percent, machine, seconds
+from experiments.pim_sherpa.setting import excess_percent, machine, seconds, with_constants
 from experiments.what_if import EXPERIMENTS as WHAT_IF
 from experiments.what_if import copy_threads, dma_engine, llama_8b, lpddr6, setting, weight_types
 from pimsim.report.report import report_text
@@ -178,8 +178,8 @@ def test_threads_are_checked():
 
 
 def test_constants_are_inside_the_bounds_they_were_fitted_to():
-    """The fit and its search see the statements that the experiments check; one step off, one is lost."""
+    """The fit sees the statements that the experiments check; with GEMMs a fifth faster one is lost."""
     system = machine()
     assert min(margin for _, margin in margins(system).values()) > 0
-    faster = with_constants(system, {"gemm_efficiency": 0.72})
+    faster = with_constants(system, cores={"gemm_efficiency": 0.72})
     assert margins(faster)["llama-3.2-1b: over FACIL at 64 (%)"][1] < 0

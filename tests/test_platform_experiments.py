@@ -7,7 +7,7 @@ import pytest
 
 from experiments.facil import EXPERIMENTS as FACIL
 from experiments.facil import ttft
-from experiments.facil.setting import CASES, code_lengths, first_token
+from experiments.facil.setting import CASES, FirstToken, code_lengths, first_token
 from experiments.overview import EXPERIMENTS as OVERVIEW
 from experiments.overview import workloads
 from pimsim import reproduce
@@ -77,8 +77,9 @@ def test_code_prompts_are_human_evals():
 
 def test_a_task_compares_mean_times():
     # By hand, seconds: first token 1 and 1 + 2; last 1 + 2 x 0.5 and 3 + 2 x 0.5.
-    spent = ttft.TaskTimes(prompt=19, answer=3, prefill=1.0, relayout=2.0, token=0.5)
-    assert (spent.ratio, spent.ttlt_ratio) == (3.0, 2.0)
+    first = FirstToken(copied_bytes=1, prefill=1.0, relayout=2.0)
+    spent = ttft.TaskTimes(prompt=19, answer=3, first=first, token=0.5)
+    assert (spent.first.ratio, spent.ttlt_ratio) == (3.0, 2.0)
 
 
 def test_a_reader_of_one_token_copies_nothing():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import DERIVED, LEAVES_OUT, MODELS, READ, machine
+from experiments.pim_sherpa.setting import COPY_SHARE, DERIVED, LEAVES_OUT, MODELS, READ, machine
 from pimsim.checks import Check, Tolerance
 from pimsim.devices import CoreSpec
 from pimsim.devices.cpu import swizzled_copy
@@ -48,7 +48,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             ours=rates["cacheable", 1] / rates["non-cacheable", 1],
             expected=2.0,
             unit="x",
-            tolerance=Tolerance(rel=0.15),
+            tolerance=Tolerance(rel=COPY_SHARE),
             source=READ + ": about 2x",
         )
     )
@@ -70,7 +70,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 ours=rearranged_s,
                 expected=PAPER_OWR_COPY_S[model],
                 unit="s",
-                tolerance=Tolerance(rel=0.15),
+                tolerance=Tolerance(rel=COPY_SHARE),
                 source=READ,
             )
         )
@@ -81,7 +81,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
                 ours=time_s,
                 expected=PAPER_DDB_COPY_S[model],
                 unit="s",
-                tolerance=Tolerance(rel=0.15),
+                tolerance=Tolerance(rel=COPY_SHARE),
                 source=READ,
             )
         )
@@ -92,7 +92,7 @@ def run(progress: Callable[[float, str], None]) -> Report:
             ours=(5.637 / times["llama-3.2-3b"]) / (1.946 / times["llama-3.2-1b"]),
             expected=1.0,
             unit="x",
-            tolerance=Tolerance(rel=0.15),
+            tolerance=Tolerance(rel=COPY_SHARE),
             source=DERIVED + ": 2.19 and 2.22 GB/s",
         )
     )

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import LEAVES_OUT, MODELS
+from experiments.pim_sherpa.setting import LEAVES_OUT, MODELS, seconds
 from pimsim.checks import Check, Tolerance
 from pimsim.report.curves import grouped_bars
 from pimsim.report.report import Report
-from pimsim.run import decode_ps, prefill_run
+from pimsim.run import decode_ps
 from pimsim.system import load_system
 
 COST_S = 3.0
@@ -25,16 +25,15 @@ THREADS = (4, 5, 6)
 def run(progress: Callable[[float, str], None]) -> Report:
     """First token and decode of the host alone, on the platform whose CPU differs in clocks and caches."""
     system = load_system(SYSTEM)
-    rows, checks = [], []
+    rows, checks, bars = [], [], []
     for i, model in enumerate(MODELS):
         progress(i / len(MODELS), model)
         prefill, decode = MEASURED[model]
         rate = 1e12 / decode_ps(model, "host-only", (PROMPT + LENGTH) // 2, system)
         first = {
-            n: prefill_run(model, "host-only", PROMPT, replace(system, compute_cores=tuple(range(n))))
+            n: seconds(model, "host-only", PROMPT, replace(system, compute_cores=tuple(range(n))))
             for n in THREADS
         }
-        seconds = {n: result.duration_ps * 1e-12 for n, result in first.items()}
         rows += [
             {"model": model, "quantity": "decode", "unit": "tokens/s", "ours": rate, "measured": decode},
             *(
@@ -42,11 +41,15 @@ def run(progress: Callable[[float, str], None]) -> Report:
                     "model": model,
                     "quantity": f"first token, {n} GEMM threads",
                     "unit": "s",
-                    "ours": seconds[n],
+                    "ours": first[n],
                     "measured": PROMPT / prefill,
                 }
                 for n in THREADS
             ),
+        ]
+        bars += [
+            {"model": model, "series": "measured", "seconds": PROMPT / prefill},
+            *({"model": model, "series": f"ours, {n} GEMM threads", "seconds": first[n]} for n in THREADS),
         ]
         checks += [
             Check(
@@ -61,32 +64,21 @@ def run(progress: Callable[[float, str], None]) -> Report:
             Check(
                 quantity="time to first token, four GEMM threads as in PIM-SHERPA",
                 setting=f"{model}, prompt {PROMPT}",
-                ours=seconds[4],
+                ours=first[4],
                 expected=PROMPT / prefill,
                 unit="s",
                 tolerance=Tolerance(rel=0.1),
                 source=SOURCE + "; its number of threads is not stated",
             ),
         ]
-    frame = pd.DataFrame(rows)
-    first_tokens = frame[frame["unit"] == "s"]
-    measured = first_tokens[["model", "measured"]].drop_duplicates()
-    bars = pd.concat(
-        [
-            measured.rename(columns={"measured": "seconds"}).assign(series="measured"),
-            first_tokens.rename(columns={"ours": "seconds"}).assign(
-                series="ours, " + first_tokens["quantity"].str.removeprefix("first token, ")
-            ),
-        ]
-    )
     return Report(
         name="phone",
         question="Does a phone without PIM run the same models as fast as was measured?",
-        tables={"phone": frame},
+        tables={"phone": pd.DataFrame(rows)},
         checks=checks,
         figures={
             "phone": lambda: grouped_bars(
-                bars,
+                pd.DataFrame(bars),
                 x="model",
                 y="seconds",
                 series="series",

@@ -6,7 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.pim_sherpa.setting import HIDDEN_PERCENT, LEAVES_OUT, MODELS, READ, machine, seconds
+from experiments.pim_sherpa.setting import (
+    HIDDEN_PERCENT,
+    LEAVES_OUT,
+    MODELS,
+    READ,
+    machine,
+    seconds,
+    with_constants,
+)
 from pimsim.checks import Check, Tolerance
 from pimsim.report.curves import tornado
 from pimsim.report.report import Report
@@ -47,12 +55,8 @@ def ranges(system: System) -> list[Range]:
         held = [replace(core, **{name: _scaled(getattr(core, name), factor)}) for core in system.cpu.cores]
         return replace(system, cpu=replace(system.cpu, cores=tuple(held)))
 
-    def fill(rows: int) -> System:
-        held = tuple(replace(core, gemm_fill_rows=rows) for core in system.cpu.cores)
-        return replace(system, cpu=replace(system.cpu, cores=held))
-
     def cpu(name: str, factor: float) -> System:
-        return replace(system, cpu=replace(system.cpu, **{name: _scaled(getattr(system.cpu, name), factor)}))
+        return with_constants(system, **{name: _scaled(getattr(system.cpu, name), factor)})
 
     def pim(**values: Any) -> System:
         assert system.pim is not None
@@ -67,7 +71,10 @@ def ranges(system: System) -> list[Range]:
         for name in names
     ]
     found += [
-        Range(name="gemm_fill_rows", low=fill(0), high=fill(64), low_text="0", high_text="64"),
+        Range(
+            name="gemm_fill_rows", low=with_constants(system, cores={"gemm_fill_rows": 0}),
+            high=with_constants(system, cores={"gemm_fill_rows": 64}), low_text="0", high_text="64",
+        ),
         Range(name="pim.mode_ck", low=pim(mode_ck=8), high=pim(mode_ck=128), low_text="8", high_text="128"),
         Range(
             name="pim.mac_pipeline_ck", low=pim(mac_pipeline_ck=4), high=pim(mac_pipeline_ck=64),

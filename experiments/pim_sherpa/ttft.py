@@ -14,6 +14,7 @@ from experiments.pim_sherpa.setting import (
     METHOD_NAMES,
     MODELS,
     PROMPTS,
+    RATE_SHARE,
     READ,
     machine,
 )
@@ -60,7 +61,7 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
             ours=192 / seconds["llama-3.2-3b", 192, "online-rearrangement"],
             expected=OWR_3B_192_TOKENS_PER_S,
             unit="tokens/s",
-            tolerance=Tolerance(rel=0.1),
+            tolerance=Tolerance(rel=RATE_SHARE),
             source=READ,
         )
     ]
@@ -74,7 +75,7 @@ def _checks(seconds: dict[tuple[str, int, str], float]) -> list[Check]:
                     ours=gaps[prompt],
                     expected=OWR_MINUS_FACIL_S[model],
                     unit="s",
-                    tolerance=Tolerance(rel=0.10),
+                    tolerance=Tolerance(rel=RATE_SHARE),
                     source=READ,
                 )
             )
